@@ -1,0 +1,1 @@
+//! Pure functions: no clock, no I/O. State takes ticks one by one; a replay is the same fold.

@@ -1,0 +1,15 @@
+//! `unclosed` finds what a running process opened and never closed.
+//!
+//! # Layout
+//! In the order in which a number travels:
+//!
+//! - [`model`]: the nouns.
+//! - `sample`: readers of the live system; hands on a [`model::Snapshot`] a tick.
+//! - [`analyse`]: pure functions; first the difference of two snapshots (a [`model::Tick`]), then the verdict.
+//! - `store`: the recording, the only place that opens SQLite; and the logs that stand in for one.
+//! - `present`: text, JSON, CSV, the page.
+//! - `cli`: flags as typed, options as meant, one file per verb.
+
+pub mod analyse;
+pub mod model;
+pub mod store;

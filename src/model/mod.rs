@@ -1,0 +1,29 @@
+//! The nouns, as `docs` and JSON use them. No I/O, no clock: a time is always an argument.
+//!
+//! A reading of the target is a [`Snapshot`]; the difference between two of them, with the numbers taken, is a
+//! [`Tick`]; what has been open so far is the [`Population`]; a judged statement is a [`Finding`]; all that a
+//! person is shown at the end is a [`Report`].
+
+mod address;
+mod finding;
+mod lifetime;
+mod population;
+mod process;
+mod report;
+mod resource;
+mod series;
+mod snapshot;
+mod tick;
+mod time;
+
+pub use address::Address;
+pub use finding::{Exhaustion, Finding, Rate, Verdict};
+pub use lifetime::{Holder, Lifetime, LifetimeId};
+pub use population::{Group, Population, Tally};
+pub use process::{Process, ProcessId, ProcessKey};
+pub use report::{Judged, Report, SeriesReport, Target, VerdictChange};
+pub use resource::{Access, Activity, Identity, Kind, Resource, SocketType, State, UnixPeer};
+pub use series::{Gap, Limit, Points, Series, SeriesKey, Unit};
+pub use snapshot::{Descriptor, Reading, Snapshot};
+pub use tick::{Closing, Cost, Event, EventKind, Tick};
+pub use time::{Timestamp, duration_words};
