@@ -1,6 +1,8 @@
 //! All that a person is shown of a recording, at its end or at any moment before it.
 
-use super::{Cost, Event, Finding, Gap, Lifetime, LifetimeId, Limit, Process, ProcessKey, Series, Timestamp, Verdict};
+use super::{
+    Cost, Event, Finding, Gap, LifetimeId, Limit, Population, Process, ProcessKey, Series, Timestamp, Verdict,
+};
 use std::collections::BTreeMap;
 
 /// Who is watched.
