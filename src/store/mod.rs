@@ -5,6 +5,7 @@
 mod backlog;
 pub mod block;
 mod error;
+pub mod log;
 mod reader;
 mod schema;
 mod writer;
