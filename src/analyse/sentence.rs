@@ -1,0 +1,144 @@
+//! What was found, in one sentence: how fast, on what, for how long, why, and when it breaks.
+
+use super::series::Judgement;
+use super::survivors::{GroupJudgement, Survivors};
+use crate::model::{Exhaustion, Group, Kind, Rate, Timestamp, Unit, Verdict, duration_words};
+
+/// A group's name: `tcp 127.0.0.1:5432`, `file /var/log`, `eventfd`.
+pub(super) fn subject_of(group: &Group) -> String {
+    format!("{} {}", group.kind, group.endpoint).trim_end().to_owned()
+}
+
+/// About one group of lifetimes.
+pub(super) fn of_group(found: &GroupJudgement, exhausts: Option<&Exhaustion>, at: Timestamp) -> String {
+    let things = things(found.group.kind);
+    let subject = subject_of(&found.group);
+    let outlived = match (found.closed, found.longest_closed_seconds) {
+        (1.., Some(longest)) => {
+            format!("outlived all {} that were closed (longest {})", found.closed, duration_words(longest))
+        }
+        _ => "were never closed, nor was any other".into(),
+    };
+    let silence = match found.longest_silence_seconds {
+        Some(silence) => format!("are silent for up to {}", duration_words(silence)),
+        None => format!("are open for up to {}", duration_words(found.oldest_seconds)),
+    };
+    let count = found.leaked.len();
+    match (found.kind, &found.rate) {
+        (Verdict::Leak, rate) => format!(
+            "{} on {subject}{}: {count} of {} open {things} {outlived} and {silence}{}",
+            rate.as_ref().map_or_else(|| "leak".into(), |rate| speed(rate, Unit::Count)),
+            found.since.map(|since| format!(" for {}", duration_words(at.seconds_since(since)))).unwrap_or_default(),
+            found.open,
+            until(exhausts, at),
+        ),
+        _ => format!(
+            "undecided on {subject}: some of {} open {things} {outlived} and {silence}, but {}",
+            found.open,
+            found.doubt.as_deref().unwrap_or("there are few"),
+        ),
+    }
+}
+
+/// About one series.
+pub(super) fn of_series(
+    name: &str,
+    unit: Unit,
+    found: &Judgement,
+    exhausts: Option<&Exhaustion>,
+    at: Timestamp,
+) -> String {
+    match (found.kind, &found.rate, found.since) {
+        (Verdict::Leak, Some(rate), Some(since)) => format!(
+            "{} in {name} for {}: {}{}",
+            speed(rate, unit),
+            duration_words(at.seconds_since(since)),
+            found.reason,
+            until(exhausts, at)
+        ),
+        (Verdict::Clean, ..) => format!("no leak in {name}: {}", found.reason),
+        _ => format!("undecided on {name}: {}", found.reason),
+    }
+}
+
+/// About all lifetimes where none is leaked.
+pub(super) fn of_clean(survivors: &Survivors) -> String {
+    let watch = duration_words(survivors.watch_seconds);
+    match survivors.longest_closed_seconds {
+        Some(longest) => format!(
+            "no leak in {watch}: {} were opened and closed (longest {}), and the {} that are open do not stand out",
+            survivors.closed,
+            duration_words(longest),
+            survivors.open
+        ),
+        None => format!("no leak in {watch}: nothing was closed, and nothing goes on being opened"),
+    }
+}
+
+fn until(exhausts: Option<&Exhaustion>, at: Timestamp) -> String {
+    exhausts.map_or_else(String::new, |exhausts| {
+        format!(
+            "; {} ({}) is reached in {}",
+            exhausts.name,
+            exhausts.limit,
+            duration_words(exhausts.at.seconds_since(at))
+        )
+    })
+}
+
+/// `+14/h (10 to 19)`, `+3.2 MB/h (2.9 to 3.5)`; by the second, minute or day where that has the handier digits.
+fn speed(rate: &Rate, unit: Unit) -> String {
+    let (share, per) = match (unit, rate.per_hour.abs()) {
+        (Unit::Count, 3_000.0..) => (1.0 / 3_600.0, "s"),
+        (Unit::Count, 200.0..) => (1.0 / 60.0, "min"),
+        (_, fast) if fast < 0.5 => (24.0, "day"),
+        _ => (1.0, "h"),
+    };
+    let (scale, name) = match unit {
+        Unit::Count => (1.0, ""),
+        Unit::Bytes => scale_of(rate.per_hour * share),
+    };
+    let told = |value: f64| two_digits(value * share / scale);
+    format!("+{}{name}/{per} ({} to {})", told(rate.per_hour), told(rate.low), told(rate.high))
+}
+
+fn scale_of(bytes: f64) -> (f64, &'static str) {
+    match bytes.abs() {
+        1e9.. => (1e9, " GB"),
+        1e6.. => (1e6, " MB"),
+        1e3.. => (1e3, " kB"),
+        _ => (1.0, " B"),
+    }
+}
+
+fn two_digits(value: f64) -> String {
+    let digits = if value == 0.0 { 0 } else { (1 - value.abs().log10().floor() as i32).clamp(0, 9) };
+    format!("{value:.*}", digits as usize)
+}
+
+fn things(kind: Kind) -> String {
+    match kind {
+        Kind::Tcp | Kind::Udp | Kind::Unix => "connections".into(),
+        Kind::Inotify => "inotify descriptors".into(),
+        Kind::Directory => "directories".into(),
+        Kind::Pipe | Kind::File | Kind::Socket | Kind::Eventfd | Kind::Timerfd | Kind::Memfd => format!("{kind}s"),
+        other => format!("{other} descriptors"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(per_hour: f64, unit: Unit) -> String {
+        speed(&Rate { per_hour, low: per_hour * 0.8, high: per_hour * 1.2 }, unit)
+    }
+
+    #[test]
+    fn a_rate_has_the_digits_and_the_time_that_fit_it() {
+        assert_eq!(told(14.2, Unit::Count), "+14/h (11 to 17)");
+        assert_eq!(told(3_600.0, Unit::Count), "+1.0/s (0.80 to 1.2)");
+        assert_eq!(told(0.1, Unit::Count), "+2.4/day (1.9 to 2.9)");
+        assert_eq!(told(3.2e6, Unit::Bytes), "+3.2 MB/h (2.6 to 3.8)");
+    }
+}

@@ -1,0 +1,346 @@
+//! The views of a series: each looks past a disturbance that hides a leak from the others.
+//!
+//! | view | looks past |
+//! |---|---|
+//! | floor | load above the floor |
+//! | opened floor | bursts that last, by a grey-scale opening (Serra, 1982) |
+//! | second half | the ramp of a start |
+//! | envelope | anything that is given back later: the level that was never left again |
+//! | staircase | quiet times between rare leaks: a point process, tested for dying out (Laplace) |
+
+use super::bins::{Block, quantile};
+use super::season::Season;
+use super::steps::{self, deviation, level_shifts, median};
+use super::trend::Trend;
+use crate::model::Timestamp;
+
+/// A rise of fewer of the smallest steps than this is a coincidence of a few counts.
+const QUANTA_MIN: f64 = 2.5;
+
+/// A series as it is looked at: one segment of it, in blocks.
+#[derive(Clone, Debug)]
+pub(super) struct Scene {
+    pub(super) blocks: Vec<Block>,
+    pub(super) season: Season,
+    pub(super) start: Timestamp,
+    pub(super) span_seconds: f64,
+    /// The smallest step of the series.
+    pub(super) quantum: f64,
+    /// True where the blocks are the feet of a saw.
+    pub(super) is_saw: bool,
+}
+
+/// A rise that a view takes for a leak. Per span; the onset is a share of it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Rise {
+    pub(super) view: &'static str,
+    pub(super) slope: f64,
+    pub(super) error: f64,
+    pub(super) onset: f64,
+    pub(super) reason: String,
+}
+
+impl Scene {
+    /// The feet of a saw in the place of blocks, pooled to at most 96.
+    pub(super) fn of_teeth(feet: &[(Timestamp, f64)], start: Timestamp, end: Timestamp, quantum: f64) -> Scene {
+        let span_seconds = end.seconds_since(start).max(1e-6);
+        let blocks = feet
+            .chunks(feet.len().div_ceil(96).max(1))
+            .map(|chunk| {
+                let at = chunk.iter().map(|foot| foot.0.seconds_since(start)).sum::<f64>() / chunk.len() as f64;
+                let level = quantile(&mut chunk.iter().map(|foot| foot.1).collect::<Vec<_>>(), 0.5);
+                Block { u: at / span_seconds, floor: level, median: level }
+            })
+            .collect();
+        Scene { blocks, season: Season::default(), start, span_seconds, quantum, is_saw: true }
+    }
+
+    fn growth_min(&self) -> f64 {
+        QUANTA_MIN * self.quantum
+    }
+}
+
+/// A trend with the evidence that it isn't steps.
+type Fit = Option<(Trend, f64, usize)>;
+
+/// Asks the views in turn. The doubt, where there is one, is why a rise that is there is not called a leak.
+pub(super) fn look(scene: &Scene, steps: &mut Vec<String>) -> (Option<Rise>, Option<String>) {
+    let u: Vec<f64> = scene.blocks.iter().map(|block| block.u).collect();
+    let floor: Vec<f64> = scene.blocks.iter().map(|block| block.floor).collect();
+    let medians: Vec<f64> = scene.blocks.iter().map(|block| block.median).collect();
+    if let Some(period) = scene.season.period_seconds {
+        steps.push(format!("repeats every {}", crate::model::duration_words(period)));
+    }
+    if scene.is_saw && u.len() < 14 {
+        return (few_teeth(scene, &u, &floor), None);
+    }
+    let of_floor: Fit = steps::fit(&u, &floor, &scene.season);
+    let of_median: Fit = if scene.is_saw { of_floor } else { steps::fit(&u, &medians, &scene.season) };
+    let (Some(of_floor), Some(of_median)) = (of_floor, of_median) else { return (None, None) };
+    let trend = of_floor.0;
+    steps.push(format!(
+        "floor: rises by {} ({:.1} standard errors, autocorrelation {:.2}) from {:.0}% of the time on, noise {}",
+        figure(trend.growth()),
+        trend.t(),
+        trend.rho,
+        100.0 * trend.knee,
+        figure(trend.noise)
+    ));
+    let found = by_floor(scene, &of_floor, &of_median)
+        .or_else(|| by_opened_floor(scene, &u, &floor, &of_floor, &of_median))
+        .or_else(|| by_second_half(scene, &u, &floor, &medians, &of_floor, &of_median))
+        .or_else(|| by_envelope(scene, &u, &floor, &of_floor, &of_median))
+        .or_else(|| by_staircase(scene, &u, &floor));
+    let doubt = if found.is_some() { None } else { doubt(scene, &of_floor) };
+    (found, doubt)
+}
+
+/// Why the trend is not a leak, beyond a floor of `z` standard errors and `g` noises; `None` where it's one.
+fn objection(scene: &Scene, trend: &Trend, z: f64, g: f64) -> Option<&'static str> {
+    let growth = trend.growth();
+    // A season costs freedom, and near a unit root the errors are underrated.
+    let z = z + if scene.season.columns.is_empty() { 0.0 } else { 3.0 } + 3.5 * (trend.rho - 0.9).max(0.0);
+    if trend.t() <= z {
+        Some("no more than its noise may")
+    } else if growth <= (g * trend.noise).max(scene.growth_min()) {
+        Some("by little against its noise")
+    } else if trend.filled.is_some_and(|rise| growth <= 0.33 * (growth + rise)) {
+        Some("it fills up as a cache does")
+    } else if trend.late <= 0.12 * trend.slope || trend.latest.0 + trend.latest.1 <= 0.26 * trend.slope {
+        Some("it slows down")
+    } else if trend.knee >= 0.88 {
+        Some("it began too short a time ago")
+    } else {
+        None
+    }
+}
+
+fn doubt(scene: &Scene, (trend, evidence, taken_off): &(Trend, f64, usize)) -> Option<String> {
+    if trend.t() <= 3.2 || trend.growth() <= (2.5 * trend.noise).max(scene.growth_min()) {
+        return None;
+    }
+    Some(match objection(scene, trend, 3.2, 2.5) {
+        Some(objection) => objection.into(),
+        None if *taken_off > 0 || *evidence < 9.0 => "in a few lasting steps".into(),
+        None => "not in all that it stands on".into(),
+    })
+}
+
+fn by_floor(scene: &Scene, floor: &(Trend, f64, usize), medians: &(Trend, f64, usize)) -> Option<Rise> {
+    let (more, less) = (floor.1.max(medians.1), floor.1.min(medians.1));
+    let is_leak = objection(scene, &floor.0, 3.2, 2.5).is_none() && medians.0.t() > 1.0 && more > -15.0 && less > 9.0;
+    is_leak.then(|| rise_of("the floor", &floor.0, "its floor rises"))
+}
+
+fn by_opened_floor(
+    scene: &Scene,
+    u: &[f64],
+    floor: &[f64],
+    of_floor: &(Trend, f64, usize),
+    of_median: &(Trend, f64, usize),
+) -> Option<Rise> {
+    if scene.is_saw || of_median.0.t() <= 3.0 {
+        return None;
+    }
+    let (trend, evidence, _) = steps::fit(u, &opened(floor), &scene.season)?;
+    let is_leak = objection(scene, &trend, 4.0, 2.7).is_none() && evidence.max(of_floor.1).max(of_median.1) > -25.0;
+    is_leak.then(|| rise_of("the floor without its bursts", &trend, "its floor without bursts rises"))
+}
+
+fn by_second_half(
+    scene: &Scene,
+    u: &[f64],
+    floor: &[f64],
+    medians: &[f64],
+    of_floor: &(Trend, f64, usize),
+    of_median: &(Trend, f64, usize),
+) -> Option<Rise> {
+    const FROM: f64 = 0.45;
+    let begin = u.partition_point(|at| *at < FROM);
+    if of_floor.2 > 0 || of_floor.0.slope <= 0.0 || u.len() - begin < 16 {
+        return None;
+    }
+    let part: Vec<f64> = u[begin..].iter().map(|at| (at - FROM) / (1.0 - FROM)).collect();
+    let season = Season {
+        columns: scene.season.columns.iter().map(|column| column[begin..].to_vec()).collect(),
+        ..scene.season.clone()
+    };
+    let (trend, ..) = steps::fit(&part, &floor[begin..], &season)?;
+    let (upper, ..) = steps::fit(&part, &medians[begin..], &season)?;
+    let is_leak = objection(scene, &trend, 3.2, 1.2).is_none()
+        && upper.t() > 3.0
+        && trend.knee < 0.3
+        && of_floor.1.max(of_median.1) > -25.0;
+    is_leak.then(|| {
+        let mut rise = rise_of("its second half", &trend, "its floor still rises after the start");
+        rise.slope /= 1.0 - FROM;
+        rise.error /= 1.0 - FROM;
+        rise.onset = of_floor.0.knee;
+        rise
+    })
+}
+
+fn by_envelope(
+    scene: &Scene,
+    u: &[f64],
+    floor: &[f64],
+    of_floor: &(Trend, f64, usize),
+    of_median: &(Trend, f64, usize),
+) -> Option<Rise> {
+    if !scene.season.columns.is_empty() || of_floor.1.max(of_median.1) <= -65.0 {
+        return None;
+    }
+    let mut envelope = floor.to_vec();
+    for i in (0..envelope.len().saturating_sub(1)).rev() {
+        envelope[i] = envelope[i].min(envelope[i + 1]);
+    }
+    let at = |share: f64| envelope[u.partition_point(|u| *u < share).min(u.len() - 1)];
+    let growth = at(0.9) - at(0.05);
+    let above = median(&floor.iter().zip(&envelope).map(|(floor, low)| floor - low).collect::<Vec<_>>());
+    if growth <= (1.6 * above).max(scene.growth_min()).max(0.0) {
+        return None;
+    }
+    let share = |from: f64, to: f64| (at(to) - at(from)) / growth;
+    if share(0.05, 0.33) <= 0.033 || share(0.33, 0.62) <= 0.033 || share(0.62, 0.9) <= 0.08 {
+        return None;
+    }
+    // Spread over many small rises (their effective number) whose middle is the middle of the time.
+    let (mut sum, mut squares, mut moment) = (0.0, 0.0, 0.0);
+    for i in 1..u.len() {
+        if (0.02..=0.92).contains(&u[i]) {
+            let up = envelope[i] - envelope[i - 1];
+            (sum, squares, moment) = (sum + up, squares + up * up, moment + up * u[i]);
+        }
+    }
+    if sum <= 0.0 || sum * sum / squares <= 4.4 || !(0.31..0.70).contains(&(moment / sum)) {
+        return None;
+    }
+    let slope = growth / 0.85;
+    Some(Rise {
+        view: "what was never given back",
+        slope,
+        error: (of_floor.0.error).max(slope * (squares / (sum * sum)).sqrt() / 2.0),
+        onset: if of_floor.0.slope > 0.0 { of_floor.0.knee } else { 0.0 },
+        reason: "what it never gives back rises".into(),
+    })
+}
+
+fn by_staircase(scene: &Scene, u: &[f64], floor: &[f64]) -> Option<Rise> {
+    if scene.is_saw {
+        return None;
+    }
+    let level = opened(floor);
+    let differences: Vec<f64> = level.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    let range = quantile(&mut level.clone(), 1.0) - quantile(&mut level.clone(), 0.0);
+    let noise = match deviation(&differences) / 2f64.sqrt() {
+        noise if noise > 1e-9 * range => noise,
+        _ => 0.3 * scene.quantum,
+    };
+    let penalty = 3.5 * noise * noise * (u.len() as f64).ln();
+    let shifts: Vec<(f64, f64)> = level_shifts(&level, penalty)
+        .into_iter()
+        .filter(|(_, jump)| jump.abs() > 1.5 * noise)
+        .map(|(at, jump)| (u[at], jump))
+        .collect();
+    let ups: Vec<(f64, f64)> = shifts.iter().copied().filter(|shift| shift.1 > 0.0).collect();
+    let count = ups.len() as f64;
+    if ups.len() < 7 {
+        return None;
+    }
+    let sum: f64 = ups.iter().map(|up| up.1).sum();
+    let squares: f64 = ups.iter().map(|up| up.1 * up.1).sum();
+    let down: f64 = shifts.iter().filter(|shift| shift.1 < 0.0).map(|shift| -shift.1).sum();
+    let first = ups[0].0;
+    let length = 1.0 - first;
+    if down / sum >= 0.125 || sum * sum / squares <= 5.2 || length <= 0.25 || sum <= scene.growth_min() {
+        return None;
+    }
+    // Laplace: steps that come ever more seldom are a pool that fills.
+    let later = &ups[1..];
+    let middle = first + length / 2.0;
+    let deviations = length / (12.0 * later.len() as f64).sqrt();
+    let plain = later.iter().map(|up| up.0).sum::<f64>() / later.len() as f64;
+    let weight: f64 = later.iter().map(|up| up.1).sum();
+    let weighted = later.iter().map(|up| up.0 * up.1).sum::<f64>() / weight;
+    let quiet = (1.0 - ups[ups.len() - 1].0) / length;
+    if (plain - middle) / deviations <= -1.0
+        || (weighted - middle) / deviations <= -1.3
+        || (1.0 - quiet).powf(count) <= 0.04
+    {
+        return None;
+    }
+    let slope = sum / length;
+    let mean = sum / count;
+    let variation = ((squares / count - mean * mean).max(0.0)).sqrt() / mean;
+    Some(Rise {
+        view: "its steps",
+        slope,
+        // INTERVAL standard errors are wide for a count of steps, whose spread is Poisson's own.
+        error: slope * ((1.0 + variation * variation) / count).sqrt() / 2.0,
+        onset: first,
+        reason: format!("{} steps up, and next to none down", ups.len()),
+    })
+}
+
+/// A saw of few teeth: their feet must rise by all of four simple measures.
+fn few_teeth(scene: &Scene, u: &[f64], feet: &[f64]) -> Option<Rise> {
+    // t of a least-squares slope that 1 of 1,000 saws without a leak exceeds, for 5, 6, ... 13 feet.
+    const CRITICAL: [f64; 9] = [7.5, 6.0, 5.2, 4.8, 4.5, 4.3, 4.1, 4.0, 3.9];
+    let count = feet.len();
+    let critical = CRITICAL.get(count.checked_sub(5)?)?;
+    let n = count as f64;
+    let (mut pairs, mut slopes) = (0.0, Vec::new());
+    for i in 0..count {
+        for j in i + 1..count {
+            pairs += (feet[j] - feet[i]).partial_cmp(&0.0).map_or(0.0, |order| f64::from(order as i8));
+            slopes.push((feet[j] - feet[i]) / (u[j] - u[i]).max(1e-9));
+        }
+    }
+    // Mann (1945) and Kendall; Sen (1968).
+    let mann_kendall = pairs / (n * (n - 1.0) * (2.0 * n + 5.0) / 18.0).sqrt();
+    let sen = median(&slopes);
+    let (mean_u, mean_y) = (u.iter().sum::<f64>() / n, feet.iter().sum::<f64>() / n);
+    let sxx: f64 = u.iter().map(|u| (u - mean_u).powi(2)).sum();
+    let sxy: f64 = u.iter().zip(feet).map(|(u, y)| (u - mean_u) * (y - mean_y)).sum();
+    let slope = sxy / sxx;
+    let left: Vec<f64> = u.iter().zip(feet).map(|(u, y)| y - mean_y - slope * (u - mean_u)).collect();
+    let error = (left.iter().map(|left| left * left).sum::<f64>() / (n - 2.0) / sxx).sqrt().max(1e-9 * slope.abs());
+    let sure = mann_kendall > 2.2 || slope / error > 1.3 * critical;
+    let half = median(&feet[..count / 2]);
+    let last_third = &feet[count - (count / 3).max(1)..];
+    let last = last_third.iter().sum::<f64>() / last_third.len() as f64;
+    let is_leak = sure
+        && sen > scene.growth_min().max(2.0 * deviation(&left))
+        && median(&feet[count / 2..]) > half
+        && last > half + 0.15 * sen;
+    is_leak.then(|| Rise {
+        view: "the feet of its falls",
+        slope: sen,
+        error: error.max(0.04 * sen),
+        onset: 0.0,
+        reason: format!("it falls back {count} times, each time to a higher level"),
+    })
+}
+
+fn rise_of(view: &'static str, trend: &Trend, reason: &str) -> Rise {
+    Rise { view, slope: trend.slope, error: trend.error, onset: trend.knee, reason: reason.into() }
+}
+
+/// Erases what rises for fewer than 7 blocks: a rolling minimum, then a rolling maximum.
+fn opened(y: &[f64]) -> Vec<f64> {
+    const HALF: usize = 3;
+    let rolling = |y: &[f64], pick: fn(f64, f64) -> f64| -> Vec<f64> {
+        (0..y.len())
+            .map(|i| {
+                y[i.saturating_sub(HALF)..(i + HALF + 1).min(y.len())].iter().copied().reduce(pick).unwrap_or(y[i])
+            })
+            .collect()
+    };
+    rolling(&rolling(y, f64::min), f64::max)
+}
+
+/// A number of some three digits.
+pub(super) fn figure(value: f64) -> String {
+    let digits = if value == 0.0 { 0 } else { (2 - value.abs().log10().floor() as i32).clamp(0, 6) };
+    format!("{value:.*}", digits as usize)
+}
