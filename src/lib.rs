@@ -12,4 +12,5 @@
 
 pub mod analyse;
 pub mod model;
+pub mod present;
 pub mod store;

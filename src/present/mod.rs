@@ -1,0 +1,3 @@
+//! What a person or a program is shown.
+
+pub mod page;
