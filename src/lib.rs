@@ -12,5 +12,6 @@
 
 pub mod analyse;
 pub mod model;
+pub mod present;
 pub mod sample;
 pub mod store;

@@ -3,6 +3,7 @@
 pub mod json;
 pub mod list;
 pub mod live;
+pub mod page;
 pub mod replay;
 pub mod table;
 pub mod text;

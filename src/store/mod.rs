@@ -4,6 +4,7 @@
 
 mod backlog;
 pub mod block;
+pub mod envelope;
 mod error;
 pub mod log;
 mod reader;
