@@ -11,9 +11,10 @@ pub const SCHEMA: &str = "unclosed/1";
 pub fn report(report: &Report, with_closed: bool) -> Value {
     let verdict = report.verdict().map_or(Value::Null, |finding| {
         let mut verdict = finding_object(finding);
-        let history = report.history.iter().map(|change| {
-            json!({"at": change.at, "kind": change.kind, "sentence": change.sentence})
-        });
+        let history = report
+            .history
+            .iter()
+            .map(|change| json!({"at": change.at, "kind": change.kind, "sentence": change.sentence}));
         verdict.insert("history".into(), history.collect());
         Value::Object(verdict)
     });

@@ -20,25 +20,30 @@ const COLUMNS: [(&str, Align); 8] = [
 
 /// The table, a row per descriptor.
 pub fn text(out: &mut dyn Write, target: &Target, open: &[Lifetime], address: AddressWriter) -> io::Result<()> {
-    let rows: Vec<Vec<String>> = rows(target, open).map(|(process, holder, it)| {
-        let silent = it.resource.activity.silent_seconds.map(crate::model::duration_words);
-        vec![
-            process.name.clone(),
-            process.id.pid.to_string(),
-            process.user.clone(),
-            descriptor(holder),
-            type_name(it).to_owned(),
-            node(it),
-            silent.unwrap_or_default(),
-            name(it, address),
-        ]
-    }).collect();
+    let rows: Vec<Vec<String>> = rows(target, open)
+        .map(|(process, holder, it)| {
+            let silent = it.resource.activity.silent_seconds.map(crate::model::duration_words);
+            vec![
+                process.name.clone(),
+                process.id.pid.to_string(),
+                process.user.clone(),
+                descriptor(holder),
+                type_name(it).to_owned(),
+                node(it),
+                silent.unwrap_or_default(),
+                name(it, address),
+            ]
+        })
+        .collect();
     table::write(out, &COLUMNS, &rows, 0)
 }
 
 /// The same as CSV with a heading.
 pub fn csv(out: &mut dyn Write, target: &Target, open: &[Lifetime], address: AddressWriter) -> io::Result<()> {
-    writeln!(out, "command,pid,user,fd,access,kind,type,node,local,remote,state,silent_seconds,bytes_sent,bytes_received,name")?;
+    writeln!(
+        out,
+        "command,pid,user,fd,access,kind,type,node,local,remote,state,silent_seconds,bytes_sent,bytes_received,name"
+    )?;
     for (process, holder, it) in rows(target, open) {
         let resource = &it.resource;
         let number = |value: Option<u64>| value.map(|it| it.to_string()).unwrap_or_default();

@@ -47,7 +47,8 @@ enum Samples {
 impl Replay {
     /// Reads the file and judges it.
     pub fn open(path: &Path, options: LogOptions) -> Result<Self, ReplayError> {
-        let mut replay = if is_log(path)? { Self::of_log(path, log::read(path, options)?) } else { Self::of_recording(path)? };
+        let mut replay =
+            if is_log(path)? { Self::of_log(path, log::read(path, options)?) } else { Self::of_recording(path)? };
         // A file is an argument: what it calls itself is not what the reader called it.
         replay.report.file = path.display().to_string();
         Ok(replay)

@@ -18,7 +18,7 @@ use std::os::fd::OwnedFd;
 
 /// One entry of `/proc/PID/fd`.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Entry {
+pub(super) struct Entry {
     /// The descriptor's number.
     pub fd: i32,
     /// What it leads to.
@@ -27,7 +27,7 @@ pub struct Entry {
 
 /// What a descriptor leads to, as far as its link and `stat` tell.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Referent {
+pub(super) struct Referent {
     /// Tells it from every other one.
     pub identity: Identity,
     /// Its kind; [`Kind::Socket`] until a socket table says which.
@@ -42,19 +42,19 @@ pub struct Referent {
 
 /// Walks descriptors and remembers what it asked about them.
 #[derive(Debug)]
-pub struct DescriptorReader {
+pub(super) struct DescriptorReader {
     proc: ProcFs,
     known: HashMap<(u32, i32), (Vec<u8>, Referent)>,
 }
 
 impl DescriptorReader {
     /// A reader of processes under `proc`.
-    pub fn new(proc: &ProcFs) -> Self {
+    pub(super) fn new(proc: &ProcFs) -> Self {
         DescriptorReader { proc: proc.clone(), known: HashMap::new() }
     }
 
     /// What the process has open. A descriptor that is closed while we walk is left out.
-    pub fn read(&mut self, pid: u32) -> Result<Vec<Entry>, ReadError> {
+    pub(super) fn read(&mut self, pid: u32) -> Result<Vec<Entry>, ReadError> {
         let path = self.proc.folder(pid).join("fd");
         let failed = |error: Errno| ReadError::of_process(pid, &path, error.into());
         let folder =
@@ -87,7 +87,7 @@ impl DescriptorReader {
     }
 
     /// Forgets a process that has ended.
-    pub fn forget(&mut self, pid: u32) {
+    pub(super) fn forget(&mut self, pid: u32) {
         self.known.retain(|(owner, _), _| *owner != pid);
     }
 }

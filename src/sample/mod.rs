@@ -46,6 +46,11 @@ impl Sampler {
         }
     }
 
+    /// How sockets are read, for a person.
+    pub fn source(&self) -> &'static str {
+        self.sockets.source()
+    }
+
     /// Reads the processes now. Those that end meanwhile are left out of the snapshot.
     pub fn sample(&mut self, members: &[ProcessId], at: Timestamp) -> Snapshot {
         self.metrics.begin();

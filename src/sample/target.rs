@@ -25,6 +25,14 @@ impl TargetProcesses {
         Ok(TargetProcesses { proc: proc.clone(), members, children, left_out: 0 })
     }
 
+    /// Fails where the descriptors of one of them may not be read.
+    pub fn check_access(&self) -> Result<(), ReadError> {
+        self.members.keys().try_for_each(|pid| {
+            let path = self.proc.folder(*pid).join("fd");
+            std::fs::read_dir(&path).map(|_| ()).map_err(|source| ReadError::of_process(*pid, &path, source))
+        })
+    }
+
     /// Those that run now. A descendant whose parent has ended stays a member; one that was born and orphaned between two
     /// looks is found where we are its reaper (`run`), else it isn't.
     pub fn members(&mut self) -> Vec<ProcessId> {

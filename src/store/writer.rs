@@ -143,6 +143,14 @@ impl Writer {
     }
 }
 
+impl Drop for Writer {
+    /// Folds the log into the file, so that a recording that was ended is one file and needs nothing beside it.
+    fn drop(&mut self) {
+        // Where that fails (a full disk, a reader) the log stays beside it and is part of the recording.
+        let _ = self.connection.query_row("PRAGMA journal_mode = DELETE", [], |_| Ok(()));
+    }
+}
+
 fn write_tick(transaction: &Transaction, tick: &Tick) -> rusqlite::Result<()> {
     let at = tick.at.0;
     for (key, process) in &tick.started {

@@ -121,9 +121,9 @@ pub(super) fn facts<'a>(report: &'a Report, series: &[&PageSeries<'a>], layers: 
                 text: &event.text,
             })
             .collect(),
-        open: report.open.len(),
+        open: report.population.open.len(),
         leaked: listed(report).filter(|lifetime| report.judged.is_leaked(lifetime.id)).count(),
-        closed_total: report.closed_total,
+        closed_total: report.population.closed_total,
         notes: &report.notes,
         cost: report.cost.map(|cost| CostFacts { cpu_seconds: cost.cpu_seconds, memory_bytes: cost.memory_bytes }),
     }
@@ -165,8 +165,8 @@ fn of_series<'a>(report: &Report, series: &PageSeries<'a>, layers: &Layers, show
 
 /// What was open at the end, and what leaked and was closed after all.
 fn listed(report: &Report) -> impl Iterator<Item = &Lifetime> {
-    let leaked = report.closed.iter().filter(|lifetime| report.judged.is_leaked(lifetime.id));
-    report.open.iter().chain(leaked)
+    let leaked = report.population.closed.values().filter(|lifetime| report.judged.is_leaked(lifetime.id));
+    report.population.open.values().chain(leaked)
 }
 
 /// The rows of the table; one is made at a time.

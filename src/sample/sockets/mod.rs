@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 /// A row of a socket table.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Socket {
+pub(super) struct Socket {
     /// TCP, UDP, raw or Unix.
     pub kind: Kind,
     /// An IPv6 socket.
@@ -32,11 +32,11 @@ pub struct Socket {
 }
 
 /// Sockets by inode.
-pub type SocketTable = HashMap<u64, Socket>;
+pub(super) type SocketTable = HashMap<u64, Socket>;
 
 /// Reads the socket tables of one network namespace after the other.
 #[derive(Debug)]
-pub struct SocketReader {
+pub(super) struct SocketReader {
     proc: ProcFs,
     own_namespace: Option<PathBuf>,
     netlink: Option<netlink::SockDiag>,
@@ -46,7 +46,7 @@ pub struct SocketReader {
 
 impl SocketReader {
     /// A reader that asks `sock_diag` where the tree is the real `/proc` and the kernel lets us.
-    pub fn new(proc: &ProcFs) -> Self {
+    pub(super) fn new(proc: &ProcFs) -> Self {
         let mut notes = Vec::new();
         let real = proc.root() == std::path::Path::new("/proc");
         let netlink = real.then(netlink::SockDiag::open).and_then(|opened| match opened {
@@ -61,8 +61,13 @@ impl SocketReader {
         SocketReader { own_namespace: fs::read_link("/proc/self/ns/net").ok(), proc: proc.clone(), netlink, notes }
     }
 
+    /// How sockets are read, for a person.
+    pub(super) fn source(&self) -> &'static str {
+        if self.netlink.is_some() { "/proc/PID/fd and sock_diag" } else { "/proc alone" }
+    }
+
     /// The rows of `wanted`, as seen from process `pid`. What no table lists is missing.
-    pub fn read(&mut self, pid: u32, wanted: &HashSet<u64>) -> SocketTable {
+    pub(super) fn read(&mut self, pid: u32, wanted: &HashSet<u64>) -> SocketTable {
         if wanted.is_empty() {
             return SocketTable::new();
         }
