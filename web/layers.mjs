@@ -138,12 +138,14 @@ function cutSamples(blocks, gaps, from, to) {
       const at = times[i] / 1e6;
       const previous = x.length > 0 ? x[x.length - 1] : at;
       while (gap < gaps.length && gaps[gap][1] <= previous) gap += 1;
-      if (gap < gaps.length && gaps[gap][0] < at && at > previous) {
+      const missing = Number.isNaN(values[i]);
+      // A step over a gap is broken in its middle, unless a sample beside it is missing anyway.
+      if (gap < gaps.length && gaps[gap][0] < at && !missing && x.length > 0 && middle[middle.length - 1] !== null) {
         x.push((previous + at) / 2);
         middle.push(null);
       }
       x.push(at);
-      middle.push(Number.isNaN(values[i]) ? null : values[i]);
+      middle.push(missing ? null : values[i]);
     }
   }
   const none = new Array(x.length).fill(null);

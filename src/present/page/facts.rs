@@ -65,6 +65,8 @@ struct SeriesFacts<'a> {
     unit: &'static str,
     pid: Option<u32>,
     last: Option<f64>,
+    lowest: Option<f64>,
+    highest: Option<f64>,
     verdict: &'a Finding,
     limits: Vec<LimitFacts<'a>>,
     /// True where it is drawn without being asked for.
@@ -151,11 +153,14 @@ fn change(change: &VerdictChange) -> ChangeFacts<'_> {
 
 fn of_series<'a>(report: &Report, series: &PageSeries<'a>, layers: &Layers, shown: bool) -> SeriesFacts<'a> {
     let limit = |limit: &&'a Limit| LimitFacts { name: &limit.name, value: limit.value };
+    let measured = || series.points.values.iter().copied().filter(|value| !value.is_nan());
     SeriesFacts {
         name: &series.series.name,
         unit: series.series.unit.code(),
         pid: series.series.process.and_then(|process| pid(report, process)),
-        last: series.points.values.iter().rev().find(|value| !value.is_nan()).copied(),
+        last: measured().next_back(),
+        lowest: measured().reduce(f64::min),
+        highest: measured().reduce(f64::max),
         verdict: series.verdict,
         limits: series.limits.iter().map(limit).collect(),
         shown,
