@@ -99,7 +99,7 @@ fn log(shape: &str, count: usize) -> (Report, Vec<Made>) {
             walked
         }
         "gaussian" => 5_000.0 + 1_000.0 * random.gaussian(),
-        "uniform" => random.unit() * 65_536.0 - 0.5,
+        "uniform" => (random.unit() * 65_536.0).floor(),
         _ => 5.0 + (index / 75) as f64 + 3.0 * random.unit(),
     });
     let sentence = "The floor of `value` rose from 5 to 63: 10.0 an hour. Counts alone can't tell which.";

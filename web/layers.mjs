@@ -10,8 +10,8 @@ import { decodeBlock } from './block.mjs';
  *   high: (number|null)[]}} Slice
  */
 
-/** How many decoded blocks are kept: 16,384 samples take 256 KiB, so about 24 MiB in all. */
-const KEPT_MAX = 96;
+/** How many decoded blocks are kept: 65,536 samples take 1 MiB, so 32 MiB in all. */
+const KEPT_MAX = 32;
 
 /** Decoded blocks by id, the one used last at the end; a promise while it is being decoded. */
 const kept = new Map();
