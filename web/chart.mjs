@@ -53,6 +53,7 @@ export class Chart {
     this.turn = 0;
     this.visible = false;
     this.stale = true;
+    this.drawLimitTools();
     this.listen();
     span.onChange(() => this.refresh());
     new ResizeObserver(() => this.resize()).observe(this.plot);
@@ -121,7 +122,7 @@ export class Chart {
       axes: [
         { ...axis, space: 90, values: TIME_AXIS },
         {
-          ...axis, size: 76, space: 36, ...(unit === 'By' ? { incrs: powersOfTwo } : { incrs: undefined }),
+          ...axis, size: unit === 'By' ? 72 : 56, space: 36, incrs: unit === 'By' ? powersOfTwo : undefined,
           values: (_, ticks) => ticks.map(tick => quantity(tick, unit)),
         },
       ],
@@ -146,7 +147,6 @@ export class Chart {
         setSelect: [() => this.zoomToSelection()],
       },
     }, [this.slice.x, this.slice.low, this.slice.high, this.slice.middle], this.plot);
-    this.drawLimitTools();
   }
 
   resize() {
@@ -182,7 +182,7 @@ export class Chart {
         onclick: () => {
           limit.asked = !this.isLimitShown(limit);
           this.drawLimitTools();
-          this.draw(this.slice);
+          if (this.slice) this.draw(this.slice);
         },
       }, `${shown ? 'Hide' : 'Show'} limit ${quantity(limit.value, this.series.unit)} (${limit.name})`);
     }));
@@ -235,7 +235,12 @@ export class Chart {
       ctx.fillText(`${limit.name} ${quantity(limit.value, this.series.unit)}`, right - 6 * scale, y + 14 * scale);
     }
     ctx.textAlign = 'center';
-    for (const event of this.around.events.filter(({ at }) => at >= this.span.from && at <= this.span.to)) {
+    let taken = -Infinity;
+    for (const event of this.around.events) {
+      if (event.at < this.span.from || event.at > this.span.to) continue;
+      // Of several on one spot one is drawn, however many there are; the list below the charts has them all.
+      if (this.chart.valToPos(event.at, 'x') - taken < 2) continue;
+      taken = this.chart.valToPos(event.at, 'x');
       const x = upright(event.at, this.color('event'), [2, 4]);
       ctx.fillStyle = this.color('quiet');
       ctx.fillText(EVENT_SIGNS[event.kind] ?? '◆', x, bbox.top + bbox.height - 4 * scale);
@@ -332,7 +337,7 @@ export class Chart {
 /** A series' figures in words, for those who don't see its chart. */
 export function seriesInWords(series) {
   const parts = [`last ${quantity(series.last, series.unit)}`];
-  if (series.lowest !== series.highest) parts.push(`${quantity(series.lowest, series.unit)} to ${quantity(series.highest, series.unit)}`);
+  if (series.lowest !== series.highest) parts.push(`between ${quantity(series.lowest, series.unit)} and ${quantity(series.highest, series.unit)}`);
   const { rate_per_hour: speed, since } = series.verdict;
   if (speed != null) parts.push(`${speed > 0 ? '+' : ''}${quantity(speed, series.unit)} per hour`);
   if (since != null) parts.push(`since ${moment(since)}`);

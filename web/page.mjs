@@ -51,7 +51,7 @@ function drawHead() {
 function wholeSpan() {
   const blocks = facts.series.flatMap(series => series.layers.at(-1).blocks);
   if (blocks.length === 0) return [facts.from, facts.to];
-  return [Math.min(...blocks.map(([first]) => first)), Math.max(...blocks.map(([, last]) => last))];
+  return blocks.reduce(([from, to], [first, last]) => [Math.min(from, first), Math.max(to, last)], [Infinity, -Infinity]);
 }
 
 function drawSeries() {
