@@ -6,8 +6,8 @@ import { decimalsFor, moment, offset, quantity } from './format.mjs';
 /** The height of the drawing, in CSS pixels. */
 const HEIGHT = 220;
 
-/** A limit up to so many times the largest value is drawn without being asked for: above, it would flatten the line. */
-const LIMIT_NEAR = 2;
+/** A limit is drawn without being asked for where the values still move over a third of the height beside it. */
+const LIMIT_STRETCH = 3;
 
 /** An event or limit is named by the pointer from so many pixels away. */
 const NEAR_PIXELS = 6;
@@ -114,7 +114,7 @@ export class Chart {
       width: this.plot.clientWidth,
       height: HEIGHT,
       legend: { show: false },
-      padding: [12, 12, 0, 0],
+      padding: [20, 12, 0, 0],
       scales: {
         x: { time: true, range: () => [this.span.from, this.span.to] },
         y: { range: (_, low, high) => this.rangeOfValues(low, high) },
@@ -171,7 +171,8 @@ export class Chart {
   }
 
   isLimitShown(limit) {
-    return limit.asked ?? limit.value <= LIMIT_NEAR * (this.series.highest ?? 0);
+    const { lowest, highest } = this.series;
+    return limit.asked ?? limit.value - lowest <= LIMIT_STRETCH * (highest - lowest);
   }
 
   drawLimitTools() {
@@ -248,10 +249,14 @@ export class Chart {
     const { kind, since } = this.series.verdict;
     if (since != null && (kind === 'leak' || kind === 'plateau') && since >= this.span.from && since <= this.span.to) {
       const x = upright(since, this.color(kind), [4, 3]);
+      // Its label stands above the plot, where no line crosses it.
+      ctx.restore();
+      ctx.save();
+      ctx.font = `${12 * scale}px system-ui, sans-serif`;
       ctx.fillStyle = this.color(`${kind}-text`);
       const fits = x + 110 * scale < right;
       ctx.textAlign = fits ? 'left' : 'right';
-      ctx.fillText(kind === 'leak' ? 'leaks since here' : 'full since here', x + (fits ? 6 : -6) * scale, bbox.top + 12 * scale);
+      ctx.fillText(kind === 'leak' ? 'leaks since here' : 'full since here', x, bbox.top - 5 * scale);
     }
     ctx.restore();
   }

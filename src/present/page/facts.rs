@@ -2,7 +2,7 @@
 
 use super::PageSeries;
 use super::blocks::{Layer, Layers};
-use crate::model::{Finding, Lifetime, Limit, ProcessKey, Report, Timestamp, VerdictChange};
+use crate::model::{Access, Finding, Lifetime, Limit, ProcessKey, Report, State, Timestamp, VerdictChange};
 use serde::{Serialize, Serializer};
 use std::path::Path;
 
@@ -220,7 +220,7 @@ fn of_resource<'a>(report: &Report, lifetime: &'a Lifetime) -> ResourceFacts<'a>
         id: lifetime.id.0.to_string(),
         kind: resource.kind.name(),
         fd: first.map(|holder| holder.fd),
-        access: first.and_then(|holder| holder.access).map(|access| access.letter()),
+        access: first.and_then(|holder| holder.access).map(Access::letter),
         name: resource.name.as_deref(),
         holders: (lifetime.holders.iter())
             .map(|holder| HolderFacts { pid: pid(report, holder.process), fd: holder.fd })
@@ -228,7 +228,7 @@ fn of_resource<'a>(report: &Report, lifetime: &'a Lifetime) -> ResourceFacts<'a>
         inode: resource.inode,
         local: resource.local.as_ref().map(ToString::to_string),
         remote: resource.remote.as_ref().map(ToString::to_string),
-        state: resource.state.map(|state| state.name()),
+        state: resource.state.map(State::name),
         opened: lifetime.opened,
         opened_after: lifetime.opened_after,
         opened_exact: lifetime.opened_exact,
