@@ -2,7 +2,7 @@
 //! `cargo run --release --example page_fixture -- OUT.html KIND [COUNT]`.
 //!
 //! Kinds: `leak` (all that a page can hold), `empty`, `log` (no resources), `spike` (COUNT samples, one of them high),
-//! `rows` (COUNT resources), `blocks` (no page: encoded columns, and their values' bits, in JSON), `walk`, `gaussian` and `uniform` (COUNT samples of hard-to-compress data).
+//! `rows` (COUNT resources), `many` (COUNT series of a day), `blocks` (no page: encoded columns, and their values' bits, in JSON), `walk`, `gaussian` and `uniform` (COUNT samples of hard-to-compress data).
 
 use std::fs::File;
 use std::io;
@@ -36,6 +36,7 @@ fn main() -> io::Result<()> {
         "leak" => leak(),
         "empty" => (Report::default(), Vec::new()),
         "rows" => rows(count),
+        "many" => many(count),
         "log" => log(&kind, 4_212),
         "spike" | "walk" | "gaussian" | "uniform" => log(&kind, count),
         _ => return Err(usage()),
@@ -195,7 +196,18 @@ fn rows(count: usize) -> (Report, Vec<Made>) {
     (report, series)
 }
 
-/// An hour of a service that leaks 37 connections to its database, under names that try to break out of the page.
+fn many(count: usize) -> (Report, Vec<Made>) {
+    let (report, mut series) = leak();
+    let mut random = Random(9);
+    series.extend((0..count).map(|index| {
+        let name = format!("connections:10.0.{}.{}:5432", index / 256, index % 256);
+        let verdict = Finding::new(Verdict::Clean, name.clone(), "");
+        Made::new(&name, Unit::Count, points(17_280, |_| 40.0 * random.unit()), verdict)
+    }));
+    (report, series)
+}
+
+/// Four hours of a service that leaks 37 connections to its database, under names that try to break out of the page.
 fn leak() -> (Report, Vec<Made>) {
     const TICKS: usize = 2_880;
     let mut random = Random(3);
