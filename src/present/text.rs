@@ -114,7 +114,7 @@ pub fn verdict(out: &mut dyn Write, finding: &Finding) -> io::Result<()> {
         writeln!(out)?;
     }
     if let Some(end) = &finding.exhausts {
-        let latest = end.latest.map(|at| format!(" and {}", moment(at))).unwrap_or_else(|| " and never".to_owned());
+        let latest = end.latest.map_or_else(|| " and never".to_owned(), |at| format!(" and {}", moment(at)));
         writeln!(
             out,
             "       {} ({}) is reached {}, between {}{latest}",
