@@ -8,6 +8,7 @@ mod bins;
 mod distribution;
 mod falls;
 mod limits;
+mod openings;
 mod season;
 mod sentence;
 mod series;
@@ -29,7 +30,7 @@ use survivors::{GroupJudgement, Survivors};
 /// arenas and caches settle within some minutes.
 const WARM_UP_SECONDS: f64 = 600.0;
 /// The same for any other number.
-const WATCH_MIN_SECONDS: f64 = 300.0;
+const WATCH_MIN_SECONDS: f64 = 180.0;
 /// How long lifetimes must be watched before nothing that stands out means that nothing leaks.
 const CLEAN_AFTER_SECONDS: f64 = 60.0;
 /// Restarts that are remembered; the latest is the one that counts.

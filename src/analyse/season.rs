@@ -6,7 +6,7 @@ use std::f64::consts::TAU;
 
 /// Cycles per span that are tried, spaced by equal ratios.
 const CYCLES: usize = 48;
-const CYCLES_FEW: f64 = 2.0;
+const CYCLES_FEW: f64 = 2.5;
 const CYCLES_MANY: f64 = 20.0;
 /// A cycle shorter than so many blocks can't be drawn; the floor has averaged it already.
 const BLOCKS_PER_CYCLE: f64 = 6.0;

@@ -33,7 +33,8 @@ pub(super) fn of_group(found: &GroupJudgement, exhausts: Option<&Exhaustion>, at
             until(exhausts, at),
         ),
         _ => format!(
-            "undecided on {subject}: some of {} open {things} {outlived} and {silence}, but {}",
+            "undecided on {subject}: {} of {} open {things} {outlived} and {silence}, but {}",
+            found.suspects,
             found.open,
             found.doubt.as_deref().unwrap_or("there are few"),
         ),

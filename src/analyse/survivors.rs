@@ -13,8 +13,9 @@
 //! called leaked, only beside a leak of its group that was seen. What a process held when it ended is judged by the
 //! age it had, if that was at the end of the watch; earlier it's neither closed nor open.
 
-use super::distribution::poisson_interval;
-use crate::model::{Group, Judged, Kind, Lifetime, LifetimeId, Population, Rate, State, Timestamp, Verdict};
+use super::openings::Openings;
+use crate::model::{Group, Judged, Lifetime, LifetimeId, Population, Rate, State, Timestamp, Verdict, duration_words};
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 /// Closings from which a group has a yardstick of its own.
@@ -38,21 +39,21 @@ const PATIENCE_BY_AGE_SECONDS: f64 = 90.0;
 const PATIENCE_UNCLOSED_OUTGOING_SECONDS: f64 = 90.0;
 const PATIENCE_UNCLOSED_SECONDS: f64 = 600.0;
 
+/// One that still talks must be this many times as old.
+const TALKING: f64 = 5.0;
+
 /// Survivors that make a leak: after ten minutes, before that, and of kinds that are judged by age alone.
 const SURVIVORS_MIN: usize = 3;
 const SURVIVORS_MIN_EARLY: usize = 5;
 const SURVIVORS_MIN_BY_AGE: usize = 8;
 const EARLY_SECONDS: f64 = 600.0;
-/// Openings must fall into at least so many of twenty equal parts of the time: one incident is one burst.
-const PARTS_MIN: usize = 3;
-/// Laplace's test of a Poisson process: below this the openings have died out, as those of a pool that filled do.
-const DYING_OUT: f64 = -2.5;
-/// The same with no closing seen: both sides, and so many openings after the first tenth of the watch.
-const UNIFORM_WITHIN: f64 = 2.6;
+
+/// Where nothing was closed: so many must have been opened after the first tenth of the watch ...
 const LATE_MIN: usize = 5;
 const LATE_MIN_BY_AGE: usize = 10;
-const LATE_SHARE_MIN: f64 = 0.7;
-
+const START: f64 = 0.1;
+/// ... and most of the open ones.
+const LATE_SHARE_MIN: f64 = 0.6;
 /// What the lifetimes tell.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Survivors {
@@ -82,6 +83,8 @@ pub(super) struct GroupJudgement {
     pub(super) confidence: f64,
     /// How many of the group are open.
     pub(super) open: usize,
+    /// How many of these stand out.
+    pub(super) suspects: usize,
     /// How many of it were closed.
     pub(super) closed: u64,
     /// The longest lifetime of a closed one.
@@ -108,7 +111,21 @@ struct Open<'a> {
     lifetime: &'a Lifetime,
     age: f64,
     silent: Option<f64>,
-    probability: f64,
+    /// That it's leaked; `None` where nothing tells.
+    probability: Option<f64>,
+    /// From which age on it stands out.
+    recognised_after: f64,
+}
+
+impl Open<'_> {
+    fn is_flagged(&self) -> bool {
+        self.probability.is_some_and(|probability| probability > Judged::LEAKED_FROM)
+    }
+
+    /// For how long it has been left alone.
+    fn waited(&self) -> f64 {
+        self.silent.map_or(self.age, |silent| silent.max(self.age / TALKING))
+    }
 }
 
 /// Judges every group at a moment; `from` is when the watch began, if ticks were seen.
@@ -116,9 +133,9 @@ pub(super) fn judge(population: &Population, from: Option<Timestamp>, at: Timest
     let all = || population.open.values().chain(population.closed.values());
     let from = from.into_iter().chain(all().map(|lifetime| lifetime.opened)).min().unwrap_or(at);
     let watch = Watch { from, at, seconds: at.seconds_since(from).max(1e-6) };
-    let mut cohorts: BTreeMap<Group, Cohort> = BTreeMap::new();
     let mut survivors =
         Survivors { watch_seconds: watch.seconds, closed: population.closed_total, ..Survivors::default() };
+    let mut cohorts: BTreeMap<Group, Cohort> = BTreeMap::new();
     for lifetime in population.closed.values() {
         let cohort = cohorts.entry(lifetime.group()).or_default();
         let age = lifetime.age_seconds(at);
@@ -130,18 +147,17 @@ pub(super) fn judge(population: &Population, from: Option<Timestamp>, at: Timest
     for lifetime in population.open.values() {
         let Some(now) = watch.end_of(lifetime) else { continue };
         let (age, silent) = (lifetime.age_seconds(now), lifetime.silent_seconds(now));
+        let open = Open { lifetime, age, silent, probability: None, recognised_after: SILENCE_MIN_SECONDS };
+        cohorts.entry(lifetime.group()).or_default().open.push(open);
         survivors.open += 1;
-        cohorts.entry(lifetime.group()).or_default().open.push(Open { lifetime, age, silent, probability: 0.0 });
     }
     for (group, mut cohort) in cohorts {
-        if cohort.open.is_empty() {
-            continue;
-        }
         let closed = population.tallies.get(&group).map_or(0, |tally| tally.closed).max(cohort.ages.len() as u64);
         survivors.groups.extend(judge_group(&watch, group, &mut cohort, closed));
-        survivors.leak_probability.extend(cohort.open.iter().map(|open| (open.lifetime.id, open.probability)));
+        let told = cohort.open.iter().filter_map(|open| Some((open.lifetime.id, open.probability?)));
+        survivors.leak_probability.extend(told);
     }
-    survivors.groups.sort_by_key(|found| (found.kind, std::cmp::Reverse(found.leaked.len())));
+    survivors.groups.sort_by_key(|found| (found.kind, Reverse(found.leaked.len())));
     survivors
 }
 
@@ -166,80 +182,65 @@ fn judge_group(watch: &Watch, group: Group, cohort: &mut Cohort, closed: u64) ->
     cohort.ages.sort_unstable_by(f64::total_cmp);
     cohort.silences.sort_unstable_by(f64::total_cmp);
     let has_yardstick = cohort.ages.len() >= CLOSINGS_MIN;
-    let has_silence = cohort.open.iter().any(|open| open.silent.is_some());
-    let patience = if has_yardstick {
+    if has_yardstick {
         weigh_against_closed(cohort);
-        patience_with(&group, cohort, has_silence)
     } else {
-        weigh_by_openings(watch, cohort, has_silence);
-        if has_silence && !group.endpoint.starts_with("accepted ") {
-            PATIENCE_UNCLOSED_OUTGOING_SECONDS
-        } else {
-            PATIENCE_UNCLOSED_SECONDS
-        }
-    };
-    let waited = |open: &Open| open.silent.unwrap_or(open.age).max(open.age.min(open.silent.unwrap_or(0.0)));
-    let suspects: Vec<usize> = (0..cohort.open.len())
-        .filter(|i| cohort.open[*i].probability > Judged::LEAKED_FROM)
-        .filter(|i| !cohort.open[*i].lifetime.is_older_than_recording())
-        .collect();
-    let longest_wait = suspects.iter().map(|i| waited(&cohort.open[*i]).max(cohort.open[*i].age)).fold(0.0, f64::max);
-    let few = match (has_silence, watch.seconds < EARLY_SECONDS) {
-        (false, _) => SURVIVORS_MIN_BY_AGE,
-        (true, true) => SURVIVORS_MIN_EARLY,
-        (true, false) => SURVIVORS_MIN,
-    };
-    let mut openings: Vec<f64> =
-        suspects.iter().map(|i| cohort.open[*i].lifetime.opened.seconds_since(watch.from)).collect();
-    openings.sort_unstable_by(f64::total_cmp);
-    // An opening after this moment could not be told yet.
-    let youngest = suspects.iter().map(|i| cohort.open[*i].age).fold(f64::INFINITY, f64::min);
-    let horizon = (watch.seconds - youngest.min(longest_wait)).max(openings.last().copied().unwrap_or(0.0));
-    let doubt = if suspects.is_empty() {
-        None
-    } else if longest_wait < patience {
-        Some(format!("about {} more will tell", crate::model::duration_words(patience - longest_wait)))
-    } else if suspects.len() < few {
+        weigh_by_openings(watch, cohort);
+    }
+    let suspects: Vec<&Open> =
+        cohort.open.iter().filter(|open| open.is_flagged() && !open.lifetime.is_older_than_recording()).collect();
+    let longest = |length: fn(&Open) -> Option<f64>| suspects.iter().filter_map(|open| length(open)).reduce(f64::max);
+    let waited = longest(|open| Some(open.waited())).unwrap_or(0.0);
+    let oldest_seconds = longest(|open| Some(open.age)).unwrap_or(0.0);
+    let longest_silence_seconds = longest(|open| open.silent);
+    let recognised_after = longest(|open| Some(open.recognised_after)).unwrap_or(0.0);
+    let seconds = suspects.iter().map(|open| open.lifetime.opened.seconds_since(watch.from)).collect();
+    let openings = Openings::new(seconds, watch.seconds, recognised_after);
+    let (count, few) = (suspects.len(), few(watch, longest_silence_seconds.is_some()));
+    let confidence = suspects.iter().filter_map(|open| open.probability).sum::<f64>() / count.max(1) as f64;
+
+    let patience = patience(&group, cohort, has_yardstick);
+    let must_wait = waited < patience;
+    let objection = openings.objection();
+    let doubt = if must_wait {
+        Some(format!("about {} more will tell", duration_words(patience - waited)))
+    } else if count < few {
         Some(format!("it takes {few} to tell a leak from luck"))
-    } else if parts_of(&openings, horizon) < PARTS_MIN {
-        Some("they were opened at once, as a pool or an incident does".into())
-    } else if laplace(&openings, horizon) < DYING_OUT {
-        Some("their openings have died out, as those of a pool that filled do".into())
     } else {
-        None
+        objection.map(str::to_owned)
     };
-    let is_leak = !suspects.is_empty() && doubt.is_none();
-    let is_pool = has_yardstick && doubt.is_some() && suspects.len() >= few;
+    let is_leak = count > 0 && doubt.is_none();
+    let is_healthy = must_wait || (count >= few && objection.is_some());
     for open in &mut cohort.open {
-        let is_unsure = longest_wait < patience || is_pool || (open.lifetime.is_older_than_recording() && !is_leak);
-        if is_unsure {
-            open.probability = open.probability.min(Judged::LEAKED_FROM);
+        if is_healthy || (open.lifetime.is_older_than_recording() && !is_leak) {
+            open.probability = open.probability.map(|probability| probability.min(Judged::LEAKED_FROM));
         }
     }
-    if suspects.is_empty() {
+    // What came in the first half of the time and not again is settled, and no doubt any more.
+    if count == 0 || (!is_leak && !must_wait && openings.are_over()) {
         return None;
     }
-    let mut leaked: Vec<&Open> = cohort.open.iter().filter(|open| open.probability > Judged::LEAKED_FROM).collect();
+    let mut leaked: Vec<&Open> = cohort.open.iter().filter(|open| open.is_flagged()).collect();
     leaked.sort_by_key(|open| open.lifetime.opened);
-    let confidence = suspects.iter().map(|i| cohort.open[*i].probability).sum::<f64>() / suspects.len() as f64;
-    let (rate, since) = is_leak.then(|| rate_of(watch, &openings, horizon)).unzip();
     Some(GroupJudgement {
         kind: if is_leak { Verdict::Leak } else { Verdict::Undecided },
-        rate: rate.flatten(),
-        since,
+        leaked: leaked.iter().map(|open| open.lifetime.id).collect(),
+        since: is_leak.then(|| Timestamp::from_seconds(watch.from.seconds() + openings.first())),
+        rate: if is_leak { openings.rate() } else { None },
         confidence: confidence.min(0.999),
         open: cohort.open.len(),
+        suspects: count,
         closed,
         longest_closed_seconds: cohort.ages.last().copied(),
-        oldest_seconds: suspects.iter().map(|i| cohort.open[*i].age).fold(0.0, f64::max),
-        longest_silence_seconds: suspects.iter().filter_map(|i| cohort.open[*i].silent).reduce(f64::max),
-        leaked: leaked.iter().map(|open| open.lifetime.id).collect(),
+        oldest_seconds,
+        longest_silence_seconds,
         steps: vec![
-            format!("{} open, {closed} closed, {} stand out", cohort.open.len(), suspects.len()),
+            format!("{} open, {closed} closed, {count} stand out; it takes {few}", cohort.open.len()),
+            format!("left alone for up to {}; it takes {}", duration_words(waited), duration_words(patience)),
             format!(
-                "openings in {} of 20 parts of the time, Laplace {:+.1} (below {DYING_OUT} they die out)",
-                parts_of(&openings, horizon),
-                laplace(&openings, horizon)
+                "opened in {} of 20 parts of the time, {:.0}% in the later half",
+                openings.parts(),
+                100.0 * openings.later_share()
             ),
         ],
         doubt,
@@ -249,88 +250,108 @@ fn judge_group(watch: &Watch, group: Group, cohort: &mut Cohort, closed: u64) ->
 
 /// Age and silence of each open one against those that were closed.
 fn weigh_against_closed(cohort: &mut Cohort) {
-    let longest_life = cohort.ages.last().copied().unwrap_or(0.0).max(SILENCE_MIN_SECONDS);
-    let longest_silence = cohort.silences.last().copied().unwrap_or(0.0).max(SILENCE_MIN_SECONDS);
-    let knows_silence = cohort.silences.len() >= CLOSINGS_MIN;
-    let total = (cohort.open.len() + cohort.ages.len() + 1) as f64;
-    let older = cohort.open.iter().filter(|open| open.age > longest_life).count() as f64;
-    let quieter =
-        cohort.open.iter().filter(|open| open.silent.is_some_and(|silent| silent > longest_silence)).count() as f64;
-    let bayes = |outliving: f64, tail: f64| {
-        let share = (outliving + 0.5) / total;
-        share / (share + (1.0 - share) * tail)
-    };
-    let tail = |value: f64, longest: f64, count: usize| (longest / value).powf(TAIL_POWER) / (count as f64 + 1.0);
-    for open in &mut cohort.open {
-        let by_age =
-            if open.age > longest_life { bayes(older, tail(open.age, longest_life, cohort.ages.len())) } else { 0.0 };
-        let by_silence = match open.silent {
-            Some(silent) if knows_silence && silent > longest_silence => {
-                bayes(quieter, tail(silent, longest_silence, cohort.silences.len()))
-            }
-            _ => 0.0,
-        };
-        // Age alone is the weaker witness.
+    let by_age = Yardstick::new(&cohort.ages, cohort.open.iter().map(|open| open.age));
+    let by_silence = (cohort.silences.len() >= CLOSINGS_MIN)
+        .then(|| Yardstick::new(&cohort.silences, cohort.open.iter().filter_map(|open| open.silent)));
+    let (longest_life, longest_silence) = (by_age.longest, by_silence.as_ref().map(|yardstick| yardstick.longest));
+    let weighed: Vec<(f64, f64)> = cohort
+        .open
+        .iter()
+        .map(|open| {
+            let silent = by_silence.as_ref().zip(open.silent);
+            (by_age.probability(open.age), silent.map_or(0.0, |(yardstick, silent)| yardstick.probability(silent)))
+        })
+        .collect();
+    for (open, (by_age, by_silence)) in cohort.open.iter_mut().zip(weighed) {
+        // Age alone is the weaker witness: those who talk for long are not all leaked.
         let by_age = if by_age > BY_AGE_FROM { by_age } else { by_age.min(Judged::LEAKED_FROM) };
-        open.probability = by_silence.max(by_age);
+        open.probability = Some(by_age.max(by_silence));
+        open.recognised_after = match longest_silence {
+            Some(longest_silence) if by_silence > Judged::LEAKED_FROM => longest_silence,
+            _ => longest_life,
+        };
     }
 }
 
-/// Nothing is closed here, so only the openings tell: links that last are opened at the beginning and kept, a leak goes
-/// on evenly.
-fn weigh_by_openings(watch: &Watch, cohort: &mut Cohort, has_silence: bool) {
-    let seen: Vec<&Open> = cohort.open.iter().filter(|open| !open.lifetime.is_older_than_recording()).collect();
-    let late: Vec<f64> = seen
-        .iter()
-        .map(|open| open.lifetime.opened.seconds_since(watch.from) / watch.seconds)
-        .filter(|share| *share > 0.1)
-        .collect();
-    let count = late.len() as f64;
-    let mean = late.iter().sum::<f64>() / count.max(1.0);
-    let unevenness = (mean - 0.55).abs() / (0.9 / (12.0 * count.max(1.0)).sqrt());
+/// A length that the closed ones had, against which an open one's is held.
+struct Yardstick<'a> {
+    /// In rising order.
+    closed: &'a [f64],
+    longest: f64,
+    /// The share that is never closed.
+    share: f64,
+}
+
+impl<'a> Yardstick<'a> {
+    fn new(closed: &'a [f64], open: impl Iterator<Item = f64>) -> Self {
+        let longest = closed.last().copied().unwrap_or(0.0).max(SILENCE_MIN_SECONDS);
+        let (mut count, mut outlived) = (0, 0);
+        for length in open {
+            count += 1;
+            outlived += u32::from(length > longest);
+        }
+        let total = closed.len() as f64 + f64::from(count);
+        Yardstick { closed, longest, share: (f64::from(outlived) + 0.5) / (total + 1.0) }
+    }
+
+    /// That one of this length is never closed (Bayes); at most even odds within what was closed.
+    fn probability(&self, length: f64) -> f64 {
+        let count = self.closed.len() as f64;
+        let tail = if length > self.longest {
+            (self.longest / length).powf(TAIL_POWER)
+        } else {
+            (self.closed.len() - self.closed.partition_point(|closed| *closed < length)) as f64 + 1.0
+        } / (count + 1.0);
+        let probability = self.share / (self.share + (1.0 - self.share) * tail);
+        if length > self.longest { probability } else { probability.min(Judged::LEAKED_FROM) }
+    }
+}
+
+/// Next to nothing is closed here, so the openings tell: links that last are opened at the beginning and kept, a leak
+/// goes on.
+fn weigh_by_openings(watch: &Watch, cohort: &mut Cohort) {
+    let seen = cohort.open.iter().filter(|open| !open.lifetime.is_older_than_recording());
+    let openings: Vec<f64> = seen.map(|open| open.lifetime.opened.seconds_since(watch.from)).collect();
+    let count = openings.len() as f64;
+    let late = openings.iter().filter(|opened| **opened > START * watch.seconds).count();
+    let has_silence = cohort.open.iter().any(|open| open.silent.is_some());
     let few = if has_silence { LATE_MIN } else { LATE_MIN_BY_AGE };
-    if late.len() < few || count <= LATE_SHARE_MIN * seen.len() as f64 || unevenness >= UNIFORM_WITHIN {
+    // What was closed all the same tells at least how long a silence is usual.
+    let usual = if has_silence { cohort.silences.last() } else { cohort.ages.last() };
+    let usual = usual.copied().unwrap_or(0.0).max(SILENCE_MIN_SECONDS);
+    if late < few
+        || (late as f64) < LATE_SHARE_MIN * count
+        || openings.len() < cohort.ages.len()
+        || Openings::new(openings, watch.seconds, usual).objection().is_some()
+    {
         return;
     }
     for open in &mut cohort.open {
-        if open.silent.unwrap_or(open.age) > SILENCE_MIN_SECONDS {
-            open.probability = count / (count + 1.0);
-        }
+        let is_left = open.silent.unwrap_or(open.age) > usual;
+        open.probability = is_left.then_some(count / (count + 1.0));
+        open.recognised_after = usual;
     }
 }
 
-fn patience_with(group: &Group, cohort: &Cohort, has_silence: bool) -> f64 {
-    let closed_by_peer = |open: &Open| open.lifetime.resource.state == Some(State::CloseWait);
-    if !has_silence || !matches!(group.kind, Kind::Tcp | Kind::Udp | Kind::Unix) {
-        PATIENCE_BY_AGE_SECONDS
-    } else if group.endpoint.starts_with("accepted ") && !cohort.open.iter().any(closed_by_peer) {
-        PATIENCE_ACCEPTED_SECONDS
-    } else {
-        PATIENCE_OUTGOING_SECONDS
+fn few(watch: &Watch, has_silence: bool) -> usize {
+    match (has_silence, watch.seconds < EARLY_SECONDS) {
+        (false, _) => SURVIVORS_MIN_BY_AGE,
+        (true, true) => SURVIVORS_MIN_EARLY,
+        (true, false) => SURVIVORS_MIN,
     }
 }
 
-/// Rate and beginning of the openings that were left: a Poisson process, seen from the first of them to the horizon.
-fn rate_of(watch: &Watch, openings: &[f64], horizon: f64) -> (Option<Rate>, Timestamp) {
-    let first = openings.first().copied().unwrap_or(0.0);
-    let hours = (horizon - first) / 3_600.0;
-    let count = openings.len().saturating_sub(1) as f64;
-    let rate = (hours > 0.0).then(|| {
-        let (low, high) = poisson_interval(count);
-        Rate { per_hour: count / hours, low: low / hours, high: high / hours }
-    });
-    (rate, Timestamp::from_seconds(watch.from.seconds() + first))
-}
-
-/// In how many of twenty equal parts of the time something was opened.
-fn parts_of(openings: &[f64], horizon: f64) -> usize {
-    let part = |opening: &f64| (20.0 * opening / horizon.max(1e-6)) as u64;
-    openings.chunk_by(|a, b| part(a) == part(b)).count()
-}
-
-/// Laplace's statistic: how far the mean opening lies from the middle of the time, in standard deviations.
-fn laplace(openings: &[f64], horizon: f64) -> f64 {
-    let count = openings.len() as f64;
-    let mean = openings.iter().sum::<f64>() / count.max(1.0);
-    (mean / horizon.max(1e-6) - 0.5) * (12.0 * count).sqrt()
+/// How long the group's suspects must have been left alone.
+fn patience(group: &Group, cohort: &Cohort, has_yardstick: bool) -> f64 {
+    let has_silence = cohort.open.iter().any(|open| open.silent.is_some());
+    // In CLOSE_WAIT the peer has hung up: who accepted it has nothing to wait for.
+    let is_hung_up = || cohort.open.iter().any(|open| open.lifetime.resource.state == Some(State::CloseWait));
+    let is_outgoing = has_silence && (!group.endpoint.starts_with("accepted ") || is_hung_up());
+    match (has_yardstick, is_outgoing) {
+        (true, true) => PATIENCE_OUTGOING_SECONDS,
+        (true, false) if has_silence => PATIENCE_ACCEPTED_SECONDS,
+        (true, false) => PATIENCE_BY_AGE_SECONDS,
+        (false, true) => PATIENCE_UNCLOSED_OUTGOING_SECONDS,
+        (false, false) => PATIENCE_UNCLOSED_SECONDS,
+    }
 }
