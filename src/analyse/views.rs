@@ -86,6 +86,10 @@ pub(super) fn look(scene: &Scene, steps: &mut Vec<String>) -> (Option<Rise>, Opt
         100.0 * trend.knee,
         figure(trend.noise)
     ));
+    steps.push(format!(
+        "a rise against up to three lasting steps: {:+.0} (floor), {:+.0} (median); it takes +9 in both",
+        of_floor.1, of_median.1
+    ));
     let found = by_floor(scene, &of_floor, &of_median)
         .or_else(|| by_opened_floor(scene, &u, &floor, &of_floor, &of_median))
         .or_else(|| by_second_half(scene, &u, &floor, &medians, &of_floor, &of_median))
