@@ -184,6 +184,8 @@ fn by_second_half(
     })
 }
 
+const CUT: f64 = 3.0;
+const CUT_EVIDENCE: f64 = 0.0;
 fn by_envelope(
     scene: &Scene,
     u: &[f64],
@@ -191,7 +193,7 @@ fn by_envelope(
     of_floor: &(Trend, f64, usize),
     of_median: &(Trend, f64, usize),
 ) -> Option<Rise> {
-    if !scene.season.columns.is_empty() || of_floor.1.max(of_median.1) <= -65.0 {
+    if !scene.season.columns.is_empty() {
         return None;
     }
     let mut envelope = floor.to_vec();
@@ -206,6 +208,12 @@ fn by_envelope(
     }
     let share = |from: f64, to: f64| (at(to) - at(from)) / growth;
     if share(0.05, 0.33) <= 0.033 || share(0.33, 0.62) <= 0.033 || share(0.62, 0.9) <= 0.08 {
+        return None;
+    }
+    // Against steps with what lies far above cut off: bursts are neither.
+    let cut: Vec<f64> = floor.iter().zip(&envelope).map(|(floor, low)| floor.min(low + CUT * above)).collect();
+    let of_cut = steps::fit(u, &cut, &scene.season)?;
+    if of_floor.1.max(of_median.1) <= -65.0 && of_cut.1 <= CUT_EVIDENCE {
         return None;
     }
     // Spread over many small rises (their effective number) whose middle is the middle of the time.
