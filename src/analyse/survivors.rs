@@ -42,10 +42,11 @@ const PATIENCE_UNCLOSED_SECONDS: f64 = 600.0;
 /// One that still talks must be this many times as old.
 const TALKING: f64 = 5.0;
 
-/// Survivors that make a leak: after ten minutes, before that, and of kinds that are judged by age alone.
+/// Survivors that make a leak: after ten minutes, before that, and of those that are judged by age alone or were
+/// accepted, for a client may rest as long as it likes.
 const SURVIVORS_MIN: usize = 3;
 const SURVIVORS_MIN_EARLY: usize = 8;
-const SURVIVORS_MIN_BY_AGE: usize = 8;
+const SURVIVORS_MIN_CAUTIOUS: usize = 8;
 const EARLY_SECONDS: f64 = 600.0;
 
 /// Where nothing was closed: so many must have been opened after the first tenth of the watch ...
@@ -54,6 +55,7 @@ const LATE_MIN_BY_AGE: usize = 10;
 const START: f64 = 0.1;
 /// ... and most of the open ones.
 const LATE_SHARE_MIN: f64 = 0.6;
+
 /// What the lifetimes tell.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Survivors {
@@ -200,10 +202,23 @@ fn judge_group(watch: &Watch, group: Group, cohort: &mut Cohort, closed: u64) ->
     let recognised_after = longest(|open| Some(open.recognised_after)).unwrap_or(0.0);
     let seconds = suspects.iter().map(|open| open.lifetime.opened.seconds_since(watch.from)).collect();
     let openings = Openings::new(seconds, watch.seconds, recognised_after);
-    let (count, few) = (suspects.len(), few(watch, longest_silence_seconds.is_some()));
+    let count = suspects.len();
     let confidence = suspects.iter().filter_map(|open| open.probability).sum::<f64>() / count.max(1) as f64;
 
-    let patience = patience(&group, cohort, has_yardstick);
+    let has_silence = longest_silence_seconds.is_some();
+    let is_outgoing = has_silence && !waits_for_peer(&group, &suspects);
+    let few = match (is_outgoing, watch.is_early()) {
+        (false, _) => SURVIVORS_MIN_CAUTIOUS,
+        (true, true) => SURVIVORS_MIN_EARLY,
+        (true, false) => SURVIVORS_MIN,
+    };
+    let patience = match (has_yardstick, is_outgoing) {
+        (true, true) => PATIENCE_OUTGOING_SECONDS,
+        (true, false) if has_silence => PATIENCE_ACCEPTED_SECONDS,
+        (true, false) => PATIENCE_BY_AGE_SECONDS,
+        (false, true) => PATIENCE_UNCLOSED_OUTGOING_SECONDS,
+        (false, false) => PATIENCE_UNCLOSED_SECONDS,
+    };
     let must_wait = waited < patience;
     let objection = openings.objection(watch.is_early());
     let doubt = if must_wait {
@@ -337,27 +352,10 @@ fn weigh_by_openings(watch: &Watch, cohort: &mut Cohort) {
     }
 }
 
-fn few(watch: &Watch, has_silence: bool) -> usize {
-    match (has_silence, watch.is_early()) {
-        (false, _) => SURVIVORS_MIN_BY_AGE,
-        (true, true) => SURVIVORS_MIN_EARLY,
-        (true, false) => SURVIVORS_MIN,
-    }
-}
-
-/// How long the group's suspects must have been left alone.
-fn patience(group: &Group, cohort: &Cohort, has_yardstick: bool) -> f64 {
-    let has_silence = cohort.open.iter().any(|open| open.silent.is_some());
-    // In CLOSE_WAIT the peer has hung up: who accepted it has nothing to wait for.
-    let is_hung_up = || cohort.open.iter().any(|open| open.lifetime.resource.state == Some(State::CloseWait));
-    let is_outgoing = has_silence && (!group.endpoint.starts_with("accepted ") || is_hung_up());
-    match (has_yardstick, is_outgoing) {
-        (true, true) => PATIENCE_OUTGOING_SECONDS,
-        (true, false) if has_silence => PATIENCE_ACCEPTED_SECONDS,
-        (true, false) => PATIENCE_BY_AGE_SECONDS,
-        (false, true) => PATIENCE_UNCLOSED_OUTGOING_SECONDS,
-        (false, false) => PATIENCE_UNCLOSED_SECONDS,
-    }
+/// True where the peer is to hang up: accepted, and not in CLOSE_WAIT, where it has.
+fn waits_for_peer(group: &Group, suspects: &[&Open]) -> bool {
+    let hung_up = suspects.iter().filter(|open| open.lifetime.resource.state == Some(State::CloseWait)).count();
+    group.endpoint.starts_with("accepted ") && 2 * hung_up <= suspects.len()
 }
 
 #[cfg(test)]
