@@ -11,5 +11,8 @@
 //! - `cli`: flags as typed, options as meant, one file per verb.
 
 pub mod analyse;
+pub mod cli;
 pub mod model;
+pub mod present;
+pub mod sample;
 pub mod store;

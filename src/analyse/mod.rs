@@ -5,8 +5,10 @@
 //! there are none (a log, memory, a folder's size) the floor of the series is asked.
 
 mod bins;
+mod census;
 mod distribution;
 mod falls;
+mod fold;
 mod limits;
 mod openings;
 mod season;
@@ -16,6 +18,9 @@ mod steps;
 mod survivors;
 mod trend;
 mod views;
+
+pub use census::Census;
+pub use fold::Fold;
 
 use crate::model::{
     Exhaustion, Finding, Judged, Limit, Population, Rate, Series, SeriesKey, SeriesReport, Timestamp, Verdict,

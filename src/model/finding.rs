@@ -18,6 +18,16 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// Reads the word; one of a later version is undecided.
+    pub fn parse(word: &str) -> Verdict {
+        match word {
+            "leak" => Verdict::Leak,
+            "plateau" => Verdict::Plateau,
+            "clean" => Verdict::Clean,
+            _ => Verdict::Undecided,
+        }
+    }
+
     /// The word that JSON and the text have for it.
     pub fn word(self) -> &'static str {
         match self {

@@ -34,7 +34,7 @@ pub struct Lifetime {
     pub opened: Timestamp,
     /// True where the moment of opening was witnessed.
     pub opened_exact: bool,
-    /// When it was last seen open.
+    /// When it was last seen to have changed; for one that is closed, the last tick that saw it open.
     pub last_seen: Timestamp,
     /// The last byte in either direction, as far as is known.
     pub last_active: Option<Timestamp>,

@@ -1,6 +1,8 @@
 //! All that a person is shown of a recording, at its end or at any moment before it.
 
-use super::{Cost, Event, Finding, Gap, Lifetime, LifetimeId, Limit, Process, ProcessKey, Series, Timestamp, Verdict};
+use super::{
+    Cost, Event, Finding, Gap, LifetimeId, Limit, Population, Process, ProcessKey, Series, Timestamp, Verdict,
+};
 use std::collections::BTreeMap;
 
 /// Who is watched.
@@ -68,18 +70,16 @@ pub struct Report {
     pub to: Timestamp,
     /// How many ticks.
     pub ticks: u64,
+    /// The interval that was asked for, in seconds; of a log the usual one.
+    pub every_seconds: Option<f64>,
     /// The holes between them.
     pub gaps: Vec<Gap>,
     /// What was judged, at the end.
     pub judged: Judged,
     /// What was said when.
     pub history: Vec<VerdictChange>,
-    /// What was still open at the end.
-    pub open: Vec<Lifetime>,
-    /// The sampled closed ones.
-    pub closed: Vec<Lifetime>,
-    /// How many were closed, sampled or not.
-    pub closed_total: u64,
+    /// What was open, what was closed.
+    pub population: Population,
     /// The limits in force at the end.
     pub limits: Vec<Limit>,
     /// What happened meanwhile.
@@ -94,5 +94,10 @@ impl Report {
     /// The first of the findings.
     pub fn verdict(&self) -> Option<&Finding> {
         self.judged.findings.first()
+    }
+
+    /// The verdict on the series of that name, with its latest value.
+    pub fn series(&self, name: &str) -> Option<&SeriesReport> {
+        self.judged.series.iter().rev().find(|it| it.series.name == name)
     }
 }

@@ -1,0 +1,555 @@
+//! Births and deaths: what one snapshot says that the one before didn't. Turns a [`Snapshot`] into a [`Tick`].
+//!
+//! Polling bounds a lifetime, it doesn't witness it: a resource was opened between the tick before and the one that first
+//! saw it, and what lives shorter than a tick may never be seen.
+
+use crate::model::{
+    Address, Event, EventKind, Gap, Holder, Identity, Kind, Lifetime, LifetimeId, Limit, Population, Process,
+    ProcessId, ProcessKey, Resource, Series, SeriesKey, Snapshot, State, Tick, Timestamp, Unit,
+};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
+/// How many series by endpoint a recording has at a time; a further endpoint takes the place of one that is at 0.
+const ENDPOINTS_MAX: usize = 256;
+
+/// A tick this many intervals after the last one leaves a gap.
+const LATE_INTERVALS: f64 = 2.0;
+
+/// What ended with its process is remembered as open for this long while other processes of the target run on: a test
+/// runner outlives the process that leaked by a moment.
+const ENDED_KEPT: Duration = Duration::from_secs(5);
+
+/// Two readings of "silent for" of the same silence differ by the kernel's rounding and our own delay.
+const ACTIVITY_NOISE_SECONDS: f64 = 0.1;
+
+/// The state of the fold from snapshots to ticks.
+#[derive(Debug)]
+pub struct Census {
+    every: Duration,
+    last_at: Option<Timestamp>,
+    processes: HashMap<ProcessId, ProcessKey>,
+    running: HashMap<ProcessKey, Process>,
+    open: HashMap<Identity, LifetimeId>,
+    ended: Vec<LifetimeId>,
+    next_lifetime: u64,
+    series: BTreeMap<String, SeriesKey>,
+    next_series: u32,
+    zero_since: HashMap<String, Timestamp>,
+    endpoints_dropped: u64,
+    measured: HashMap<String, Timestamp>,
+    limits: Vec<Limit>,
+}
+
+impl Census {
+    /// A census of ticks that come `every` so often.
+    pub fn new(every: Duration) -> Self {
+        Census {
+            every,
+            last_at: None,
+            processes: HashMap::new(),
+            running: HashMap::new(),
+            open: HashMap::new(),
+            ended: Vec::new(),
+            next_lifetime: 1,
+            series: BTreeMap::new(),
+            next_series: 1,
+            zero_since: HashMap::new(),
+            endpoints_dropped: 0,
+            measured: HashMap::new(),
+            limits: Vec::new(),
+        }
+    }
+
+    /// What `snapshot` adds. `population` is what was open before it, with every earlier tick applied.
+    pub fn advance(&mut self, snapshot: &Snapshot, population: &Population) -> Tick {
+        let mut tick = Tick { at: snapshot.at, notes: snapshot.unseen.clone(), ..Tick::default() };
+        let keys = self.follow_processes(snapshot, &mut tick);
+        if snapshot.complete || snapshot.processes.is_empty() {
+            self.follow_resources(snapshot, &keys, population, &mut tick);
+        }
+        if snapshot.complete {
+            for (name, count) in self.counts(&tick, snapshot, population) {
+                self.value(&name, Unit::Count, count, &mut tick);
+            }
+        }
+        for reading in &snapshot.readings {
+            match &reading.value {
+                Ok(value) => self.value(&reading.series, reading.unit, *value, &mut tick),
+                Err(reason) => self.missing(&reading.series, reading.unit, reason, &mut tick),
+            }
+        }
+        if let Some(last) = self.last_at
+            && tick.at.seconds_since(last) > LATE_INTERVALS * self.every.as_secs_f64()
+        {
+            let reason = "no tick: the machine was suspended or too busy".to_owned();
+            tick.gaps.push(Gap { from: last, to: tick.at, series: None, reason });
+        }
+        if snapshot.limits != self.limits && !snapshot.limits.is_empty() {
+            tick.limits.clone_from(&snapshot.limits);
+            self.limits.clone_from(&snapshot.limits);
+        }
+        if self.endpoints_dropped > 0 {
+            tick.notes.push(format!(
+                "more than {ENDPOINTS_MAX} endpoints at once: those beyond have no series of their own, their connections are listed all the same"
+            ));
+        }
+        self.last_at = Some(snapshot.at);
+        tick
+    }
+
+    /// Numbers the processes of the snapshot; says who came and who went.
+    fn follow_processes(&mut self, snapshot: &Snapshot, tick: &mut Tick) -> Vec<ProcessKey> {
+        let event = |key, kind, process: &Process| {
+            let text = format!("{} (pid {}) {}", process.name, process.id.pid, kind_words(kind));
+            Event { at: snapshot.at, process: Some(key), kind, text }
+        };
+        let mut keys = Vec::with_capacity(snapshot.processes.len());
+        for process in &snapshot.processes {
+            let next = ProcessKey(self.processes.len() as u32 + 1);
+            let key = *self.processes.entry(process.id.clone()).or_insert(next);
+            if key == next {
+                tick.started.push((key, process.clone()));
+                // Those of the first tick were there before.
+                if self.last_at.is_some() {
+                    tick.events.push(event(key, EventKind::Started, process));
+                }
+                self.running.insert(key, process.clone());
+            }
+            keys.push(key);
+        }
+        let here: HashSet<ProcessKey> = keys.iter().copied().collect();
+        let gone: Vec<ProcessKey> = self.running.keys().copied().filter(|key| !here.contains(key)).collect();
+        for key in gone {
+            if let Some(process) = self.running.remove(&key) {
+                tick.ended.push(key);
+                tick.events.push(event(key, EventKind::Ended, &process));
+            }
+        }
+        keys
+    }
+
+    fn follow_resources(&mut self, snapshot: &Snapshot, keys: &[ProcessKey], population: &Population, tick: &mut Tick) {
+        let mut holders: Vec<Vec<Holder>> = vec![Vec::new(); snapshot.resources.len()];
+        for descriptor in &snapshot.descriptors {
+            let process = keys[descriptor.process];
+            holders[descriptor.resource].push(Holder { process, fd: descriptor.fd, access: descriptor.access });
+        }
+        let listeners = Listeners::of(&snapshot.resources);
+        let mut before = std::mem::take(&mut self.open);
+        let mut closed = Vec::new();
+        for (resource, mut holders) in snapshot.resources.iter().zip(holders) {
+            holders.sort_unstable_by_key(|holder| (holder.process, holder.fd));
+            let known = before.remove(&resource.identity).and_then(|id| population.open.get(&id));
+            match known.filter(|known| !is_another(&known.resource, resource)) {
+                Some(known) => {
+                    self.open.insert(resource.identity, known.id);
+                    let now = Lifetime {
+                        resource: merged(&known.resource, resource),
+                        holders,
+                        accepted_by: known.accepted_by.clone().or_else(|| listeners.accepted(resource)),
+                        last_seen: snapshot.at,
+                        last_active: last_active(resource, snapshot.at).or(known.last_active),
+                        ..known.clone()
+                    };
+                    if has_changed(known, &now) {
+                        tick.changed.push(now);
+                    }
+                }
+                None => {
+                    closed.extend(known.map(|known| ended(known, Some(snapshot.at), self.last_at)));
+                    let id = LifetimeId(self.next_lifetime);
+                    self.next_lifetime += 1;
+                    self.open.insert(resource.identity, id);
+                    tick.opened.push(Lifetime {
+                        id,
+                        holders,
+                        accepted_by: listeners.accepted(resource),
+                        opened_after: self.last_at,
+                        opened: snapshot.at,
+                        opened_exact: false,
+                        last_seen: snapshot.at,
+                        last_active: last_active(resource, snapshot.at),
+                        closed: None,
+                        ended_with_process: false,
+                        resource: resource.clone(),
+                    });
+                }
+            }
+        }
+        for lifetime in before.values().filter_map(|id| population.open.get(id)) {
+            let orphaned = lifetime.holders.iter().all(|holder| !self.running.contains_key(&holder.process));
+            if orphaned {
+                self.ended.push(lifetime.id);
+                closed.push(Lifetime { ended_with_process: true, ..ended(lifetime, None, self.last_at) });
+            } else {
+                closed.push(ended(lifetime, Some(snapshot.at), self.last_at));
+            }
+        }
+        if !snapshot.processes.is_empty() {
+            let kept = |id: &LifetimeId| {
+                population.open.get(id).is_none_or(|it| it.last_seen + ENDED_KEPT + 2 * self.every >= snapshot.at)
+            };
+            let (kept, forgotten) = self.ended.iter().partition(|id| kept(id));
+            self.ended = kept;
+            let forgotten: Vec<LifetimeId> = forgotten;
+            closed.extend(
+                forgotten
+                    .iter()
+                    .filter_map(|id| population.open.get(id))
+                    .map(|it| ended(it, Some(snapshot.at), Some(it.last_seen))),
+            );
+        }
+        tick.closed = population.close(closed);
+    }
+
+    /// The counts of what is open: how many there are of each series that lifetimes feed.
+    fn counts(&mut self, tick: &Tick, snapshot: &Snapshot, population: &Population) -> Vec<(String, f64)> {
+        let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+        for name in ["connections", "internet", "descriptors"] {
+            counts.insert(name.to_owned(), 0);
+        }
+        // Series that once were are 0 now rather than missing.
+        for name in self.series.keys().filter(|name| is_counted(name)) {
+            counts.insert(name.clone(), 0);
+        }
+        let mut add = |name: &str, by: u64| match counts.get_mut(name) {
+            Some(count) => *count += by,
+            None => {
+                counts.insert(name.to_owned(), by);
+            }
+        };
+        for descriptor in &snapshot.descriptors {
+            let resource = &snapshot.resources[descriptor.resource];
+            add("descriptors", 1);
+            add(&format!("descriptors:{}", resource.kind), 1);
+            // lsof lists a row per descriptor, and no socket that was never bound or connected.
+            if resource.kind.is_internet() && resource.local.is_some() {
+                add("internet", 1);
+            }
+        }
+        let born: HashMap<LifetimeId, &Lifetime> = tick.opened.iter().map(|it| (it.id, it)).collect();
+        let mut endpoints: BTreeMap<String, u64> = BTreeMap::new();
+        for resource in snapshot.resources.iter().filter(|it| it.is_connection()) {
+            add("connections", 1);
+            let id = self.open.get(&resource.identity);
+            let lifetime = id.and_then(|id| born.get(id).copied().or_else(|| population.open.get(id)));
+            let accepted = lifetime.and_then(|lifetime| lifetime.accepted_by.as_ref());
+            let name = match (accepted, &resource.remote) {
+                (Some(listener), _) => format!("accepted:{listener}"),
+                (None, Some(remote)) => format!("connections:{remote}"),
+                (None, None) => format!("connections:{}", resource.kind),
+            };
+            *endpoints.entry(name).or_default() += 1;
+        }
+        for name in counts.keys().filter(|name| is_endpoint(name)) {
+            if endpoints.contains_key(name) {
+                self.zero_since.remove(name);
+            } else {
+                self.zero_since.entry(name.clone()).or_insert(snapshot.at);
+            }
+        }
+        for (name, count) in endpoints {
+            if counts.contains_key(&name) || self.has_room_for_endpoint(&mut counts) {
+                counts.insert(name, count);
+            } else {
+                self.endpoints_dropped += 1;
+            }
+        }
+        counts.into_iter().map(|(name, count)| (name, count as f64)).collect()
+    }
+
+    /// Makes room among the series by endpoint by ending the one that has been at 0 for longest.
+    fn has_room_for_endpoint(&mut self, counts: &mut BTreeMap<String, u64>) -> bool {
+        if counts.keys().filter(|name| is_endpoint(name)).count() < ENDPOINTS_MAX {
+            return true;
+        }
+        let idle = self.zero_since.iter().filter(|(name, _)| counts.get(*name) == Some(&0));
+        let Some(oldest) = idle.min_by_key(|(_, since)| **since).map(|(name, _)| name.clone()) else { return false };
+        counts.remove(&oldest);
+        self.zero_since.remove(&oldest);
+        // Should it come back it is a series of its own.
+        self.series.remove(&oldest);
+        true
+    }
+
+    fn value(&mut self, name: &str, unit: Unit, value: f64, tick: &mut Tick) {
+        let key = self.series_key(name, unit, tick);
+        tick.values.push((key, value));
+        self.measured.insert(name.to_owned(), tick.at);
+    }
+
+    fn missing(&mut self, name: &str, unit: Unit, reason: &str, tick: &mut Tick) {
+        self.series_key(name, unit, tick);
+        let from = *self.measured.entry(name.to_owned()).or_insert(tick.at);
+        tick.gaps.push(Gap { from, to: tick.at, series: Some(name.to_owned()), reason: reason.to_owned() });
+        tick.notes.push(format!("{name}: {reason}"));
+    }
+
+    fn series_key(&mut self, name: &str, unit: Unit, tick: &mut Tick) -> SeriesKey {
+        if let Some(key) = self.series.get(name) {
+            return *key;
+        }
+        let key = SeriesKey(self.next_series);
+        self.next_series += 1;
+        self.series.insert(name.to_owned(), key);
+        tick.added.push(Series { key, name: name.to_owned(), unit, process: None });
+        key
+    }
+}
+
+/// The addresses that the target listens on.
+struct Listeners<'a>(HashSet<&'a Address>);
+
+impl<'a> Listeners<'a> {
+    fn of(resources: &'a [Resource]) -> Self {
+        let listening = resources.iter().filter(|it| it.state == Some(State::Listen));
+        Listeners(listening.filter_map(|it| it.local.as_ref()).collect())
+    }
+
+    /// The listener that accepted this connection: its own end has the listener's address, or its port where the listener
+    /// takes any address.
+    fn accepted(&self, resource: &Resource) -> Option<String> {
+        if !resource.is_connection() || !matches!(resource.kind, Kind::Tcp | Kind::Unix) {
+            return None;
+        }
+        let local = resource.local.as_ref()?;
+        let takes = |listener: &&&Address| match (listener, local) {
+            (Address::Inet(listener), Address::Inet(local)) => {
+                listener.port() == local.port() && (listener.ip() == local.ip() || listener.ip().is_unspecified())
+            }
+            (listener, local) => **listener == local,
+        };
+        self.0.iter().find(takes).map(ToString::to_string)
+    }
+}
+
+/// True for the names of series by endpoint.
+fn is_endpoint(name: &str) -> bool {
+    name.starts_with("connections:") || name.starts_with("accepted:")
+}
+
+/// True for the names of series that are counted from what is open, but for the three that always are.
+fn is_counted(name: &str) -> bool {
+    is_endpoint(name) || name.starts_with("descriptors:")
+}
+
+/// True where one identity stands for another thing by now: an inode that was used again.
+fn is_another(before: &Resource, now: &Resource) -> bool {
+    let other_peer = before.remote.is_some() && now.remote.is_some() && before.remote != now.remote;
+    let other_end = before.remote.is_some() && now.remote.is_some() && before.local != now.local;
+    let other_kind = before.kind != now.kind && before.kind != Kind::Socket && now.kind != Kind::Socket;
+    other_peer || other_end || other_kind
+}
+
+/// The resource as it is now, with the addresses it had where the kernel has forgotten them: a connection that the peer
+/// reset stands in no table any more.
+fn merged(before: &Resource, now: &Resource) -> Resource {
+    if now.remote.is_some() || before.remote.is_none() {
+        return now.clone();
+    }
+    let state = if now.kind == Kind::Tcp && now.local.is_none() { Some(State::Close) } else { now.state };
+    Resource { state, activity: before.activity, identity: now.identity, ..before.clone() }
+}
+
+fn last_active(resource: &Resource, at: Timestamp) -> Option<Timestamp> {
+    resource.activity.silent_seconds.map(|silent| at - Duration::from_secs_f64(silent))
+}
+
+fn has_changed(before: &Lifetime, now: &Lifetime) -> bool {
+    let activity = |it: &Lifetime| (it.resource.activity.bytes_sent, it.resource.activity.bytes_received);
+    let apart = match (before.last_active, now.last_active) {
+        (Some(before), Some(now)) => now.seconds_since(before).abs() > ACTIVITY_NOISE_SECONDS,
+        (before, now) => before != now,
+    };
+    apart
+        || activity(before) != activity(now)
+        || before.holders != now.holders
+        || before.accepted_by != now.accepted_by
+        || (before.resource.state, &before.resource.local, &before.resource.remote, &before.resource.name)
+            != (now.resource.state, &now.resource.local, &now.resource.remote, &now.resource.name)
+}
+
+/// The lifetime at its end; it was last seen open at the tick before.
+fn ended(lifetime: &Lifetime, closed: Option<Timestamp>, last_tick: Option<Timestamp>) -> Lifetime {
+    Lifetime { closed, last_seen: last_tick.unwrap_or(lifetime.last_seen), ..lifetime.clone() }
+}
+
+fn kind_words(kind: EventKind) -> &'static str {
+    if kind == EventKind::Ended { "ended" } else { "started" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Access, Descriptor, Reading};
+
+    fn process(pid: u32) -> Process {
+        Process {
+            id: ProcessId { boot_id: "boot".into(), pid, start_ticks: 1 },
+            name: "orders".into(),
+            command: "orders".into(),
+            uid: 0,
+            user: "root".into(),
+            started: Timestamp(0),
+            ended: None,
+        }
+    }
+
+    fn tcp(inode: u64, local: &str, remote: Option<&str>) -> Resource {
+        let mut resource = Resource::new(Identity(8, inode), Kind::Tcp);
+        resource.local = Some(Address::parse(local));
+        resource.remote = remote.map(Address::parse);
+        resource.state = Some(if remote.is_some() { State::Established } else { State::Listen });
+        resource
+    }
+
+    /// A snapshot of pid 1 that holds each resource once, at `seconds`.
+    fn snapshot(seconds: i64, resources: Vec<Resource>) -> Snapshot {
+        let descriptor =
+            |place| Descriptor { process: 0, fd: place as i32 + 3, access: Some(Access::Both), resource: place };
+        Snapshot {
+            at: Timestamp(seconds * 1_000_000),
+            processes: vec![process(1)],
+            descriptors: (0..resources.len()).map(descriptor).collect(),
+            resources,
+            complete: true,
+            ..Snapshot::default()
+        }
+    }
+
+    fn closings(tick: &Tick) -> Vec<(u64, bool)> {
+        tick.closed.iter().map(|it| (it.lifetime.id.0, it.lifetime.ended_with_process)).collect()
+    }
+
+    struct Run {
+        census: Census,
+        population: Population,
+        names: BTreeMap<SeriesKey, String>,
+    }
+
+    impl Run {
+        fn new() -> Self {
+            let census = Census::new(Duration::from_secs(1));
+            Run { census, population: Population::default(), names: BTreeMap::new() }
+        }
+
+        fn step(&mut self, snapshot: &Snapshot) -> Tick {
+            let tick = self.census.advance(snapshot, &self.population);
+            self.names.extend(tick.added.iter().map(|series| (series.key, series.name.clone())));
+            self.population.apply(&tick);
+            tick
+        }
+
+        fn value(&self, tick: &Tick, name: &str) -> Option<f64> {
+            tick.values.iter().find(|(key, _)| self.names[key] == name).map(|(_, value)| *value)
+        }
+    }
+
+    #[test]
+    fn a_lifetime_is_bounded_by_the_ticks_around_it() {
+        let mut run = Run::new();
+        run.step(&snapshot(0, vec![tcp(1, "10.0.0.1:50000", Some("10.0.0.5:5432"))]));
+        let opened = run.step(&snapshot(
+            1,
+            vec![tcp(1, "10.0.0.1:50000", Some("10.0.0.5:5432")), tcp(2, "10.0.0.1:50001", Some("10.0.0.5:5432"))],
+        ));
+        assert_eq!(opened.opened.len(), 1);
+        assert_eq!(opened.opened[0].opened_after, Some(Timestamp(0)));
+        assert_eq!(run.value(&opened, "connections:10.0.0.5:5432"), Some(2.0));
+        let closed = run.step(&snapshot(2, vec![]));
+        let mut gone = closings(&closed);
+        gone.sort_unstable();
+        assert_eq!(gone, [(1, false), (2, false)]);
+        assert_eq!(run.value(&closed, "connections:10.0.0.5:5432"), Some(0.0));
+        assert_eq!(run.population.closed_total, 2);
+    }
+
+    #[test]
+    fn accepted_connections_are_counted_by_their_listener() {
+        let mut run = Run::new();
+        let tick = run.step(&snapshot(
+            0,
+            vec![
+                tcp(1, "0.0.0.0:80", None),
+                tcp(2, "10.0.0.1:80", Some("10.0.0.9:41000")),
+                tcp(3, "10.0.0.1:41001", Some("10.0.0.5:80")),
+            ],
+        ));
+        assert_eq!(run.value(&tick, "accepted:0.0.0.0:80"), Some(1.0));
+        assert_eq!(run.value(&tick, "connections:10.0.0.5:80"), Some(1.0));
+        assert_eq!(run.value(&tick, "connections"), Some(2.0));
+        assert_eq!(run.value(&tick, "internet"), Some(3.0));
+    }
+
+    #[test]
+    fn what_a_process_held_when_it_ended_was_not_closed_by_it() {
+        let mut run = Run::new();
+        run.step(&snapshot(0, vec![tcp(1, "10.0.0.1:50000", Some("10.0.0.5:5432"))]));
+        let end = Snapshot { at: Timestamp(1_000_000), ..Snapshot::default() };
+        let tick = run.step(&end);
+        assert_eq!(closings(&tick), [(1, true)]);
+        assert_eq!((run.population.open.len(), run.population.closed_total), (1, 0));
+        assert_eq!(tick.ended.len(), 1);
+    }
+
+    #[test]
+    fn a_socket_that_the_peer_reset_keeps_its_addresses() {
+        let mut run = Run::new();
+        run.step(&snapshot(0, vec![tcp(1, "10.0.0.1:50000", Some("10.0.0.5:5432"))]));
+        let tick = run.step(&snapshot(1, vec![Resource::new(Identity(8, 1), Kind::Tcp)]));
+        assert_eq!(tick.closed.len(), 0);
+        let now = &run.population.open[&LifetimeId(1)].resource;
+        assert_eq!((now.state, now.remote.is_some()), (Some(State::Close), true));
+    }
+
+    #[test]
+    fn an_inode_used_again_is_another_lifetime() {
+        let mut run = Run::new();
+        run.step(&snapshot(0, vec![tcp(1, "10.0.0.1:50000", Some("10.0.0.5:5432"))]));
+        let tick = run.step(&snapshot(1, vec![tcp(1, "10.0.0.1:50077", Some("10.0.0.5:5432"))]));
+        assert_eq!((tick.opened.len(), closings(&tick)), (1, vec![(1, false)]));
+    }
+
+    #[test]
+    fn an_incomplete_snapshot_closes_nothing_and_a_late_one_leaves_a_gap() {
+        let mut run = Run::new();
+        run.step(&snapshot(0, vec![tcp(1, "10.0.0.1:50000", Some("10.0.0.5:5432"))]));
+        let tick = run.step(&Snapshot { complete: false, ..snapshot(9, vec![]) });
+        assert_eq!((tick.closed.len(), tick.values.len(), tick.gaps.len()), (0, 0, 1));
+    }
+
+    #[test]
+    fn a_reading_that_fails_is_a_gap_with_its_reason() {
+        let mut run = Run::new();
+        let reading = |value| Reading { series: "command:x".into(), unit: Unit::Count, value };
+        run.step(&Snapshot { readings: vec![reading(Ok(1.0))], ..Snapshot::default() });
+        let late =
+            Snapshot { at: Timestamp(1_000_000), readings: vec![reading(Err("no".into()))], ..Snapshot::default() };
+        let tick = run.step(&late);
+        assert_eq!(
+            tick.gaps,
+            [Gap {
+                from: Timestamp(0),
+                to: Timestamp(1_000_000),
+                series: Some("command:x".into()),
+                reason: "no".into()
+            }]
+        );
+        assert_eq!(tick.notes, ["command:x: no"]);
+    }
+
+    #[test]
+    fn endpoints_are_bounded_and_idle_ones_make_room() {
+        let mut run = Run::new();
+        for round in 0..4u64 {
+            let crowd = (0..200).map(|n| {
+                tcp(round * 1000 + n + 1, &format!("10.0.0.1:{}", 10_000 + n), Some(&format!("10.1.{round}.{n}:80")))
+            });
+            let tick = run.step(&snapshot(round as i64, crowd.collect()));
+            let by_endpoint = tick.values.iter().filter(|(key, _)| run.names[key].starts_with("connections:")).count();
+            assert!(by_endpoint <= ENDPOINTS_MAX, "{by_endpoint}");
+            assert!(run.value(&tick, &format!("connections:10.1.{round}.7:80")).is_some());
+        }
+    }
+}

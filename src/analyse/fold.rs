@@ -1,0 +1,135 @@
+//! All that is known by now, as a fold over ticks. A live view and a replay are this same code: live, ticks come as they
+//! are taken; in a replay the facts come from the recording and only the samples are folded again.
+
+use super::Analysis;
+use crate::model::{
+    EventKind, Finding, Population, Report, Series, SeriesKey, Target, Tick, Timestamp, Verdict, VerdictChange,
+};
+
+/// Ticks at which the verdict is looked at each time, before it is only as time has grown.
+const EAGER_TICKS: u64 = 200;
+
+/// After them it is looked at again when the time observed has grown by this share: looking more often finds nothing
+/// sooner and only multiplies false alarms.
+const GROWTH: f64 = 0.02;
+
+/// The state of the fold.
+#[derive(Debug, Default)]
+pub struct Fold {
+    report: Report,
+    analysis: Analysis,
+    judged_at: Option<Timestamp>,
+}
+
+impl Fold {
+    /// A fold that has seen nothing of a target called `name`, recorded in `file`.
+    pub fn new(file: String, name: Option<String>, every_seconds: f64) -> Self {
+        let target = name.map(|name| Target { name, ..Target::default() });
+        let report = Report { file, target, every_seconds: Some(every_seconds), ..Report::default() };
+        Fold { report, ..Fold::default() }
+    }
+
+    /// A fold over what a recording holds, its samples still to be [observed](Fold::observe).
+    pub fn replay(facts: Report, series: &[Series]) -> Self {
+        let mut fold = Fold { report: facts, ..Fold::default() };
+        for series in series {
+            fold.analysis.add_series(series);
+        }
+        fold
+    }
+
+    /// Takes in the samples of one moment.
+    pub fn observe(&mut self, at: Timestamp, values: &[(SeriesKey, f64)]) {
+        self.analysis.observe(at, values);
+    }
+
+    /// The target restarted: what came before is another segment.
+    pub fn restart(&mut self, at: Timestamp) {
+        self.analysis.restart(at);
+    }
+
+    /// Takes in a tick.
+    pub fn apply(&mut self, tick: &Tick) {
+        let report = &mut self.report;
+        if report.ticks == 0 {
+            report.from = tick.at;
+        }
+        report.to = tick.at;
+        report.ticks += 1;
+        if let Some(target) = &mut report.target {
+            target.processes.extend(tick.started.iter().cloned());
+            for key in &tick.ended {
+                if let Some(process) = target.processes.get_mut(key) {
+                    process.ended = Some(tick.at);
+                }
+            }
+        }
+        for gap in &tick.gaps {
+            match report.gaps.iter_mut().find(|known| known.series == gap.series && known.from == gap.from) {
+                Some(known) => known.clone_from(gap),
+                None => report.gaps.push(gap.clone()),
+            }
+        }
+        for limit in &tick.limits {
+            report.limits.retain(|known| (&known.name, &known.series) != (&limit.name, &limit.series));
+            report.limits.push(limit.clone());
+        }
+        for note in &tick.notes {
+            if !report.notes.contains(note) {
+                report.notes.push(note.clone());
+            }
+        }
+        report.events.extend(tick.events.iter().cloned());
+        report.cost = tick.cost.or(report.cost);
+        report.population.apply(tick);
+        for series in &tick.added {
+            self.analysis.add_series(series);
+        }
+        for event in tick.events.iter().filter(|event| event.kind == EventKind::Restart) {
+            self.analysis.restart(event.at);
+        }
+        self.analysis.observe(tick.at, &tick.values);
+    }
+
+    /// True when the verdict is worth another look.
+    pub fn is_due(&self) -> bool {
+        let report = &self.report;
+        self.judged_at.is_none_or(|judged| {
+            report.ticks <= EAGER_TICKS
+                || report.to.seconds_since(judged) >= GROWTH * judged.seconds_since(report.from).max(1.0)
+        })
+    }
+
+    /// Judges what is known by now. Returns the verdict where it has changed since it was last looked at.
+    pub fn judge(&mut self) -> Option<VerdictChange> {
+        let report = &mut self.report;
+        report.judged = self.analysis.judge(report.to, &report.population, &report.limits);
+        if report.judged.findings.is_empty() {
+            let nothing = Finding::new(Verdict::Undecided, "", "nothing was seen yet");
+            report.judged.findings.push(nothing);
+        }
+        self.judged_at = Some(report.to);
+        let now = report.judged.findings.first()?;
+        if report.history.last().is_some_and(|last| last.kind == now.kind) {
+            return None;
+        }
+        let change = VerdictChange { at: report.to, kind: now.kind, sentence: now.sentence.clone() };
+        report.history.push(change.clone());
+        Some(change)
+    }
+
+    /// What is known, as last judged.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// What was open before the next tick.
+    pub fn population(&self) -> &Population {
+        &self.report.population
+    }
+
+    /// The report, for good.
+    pub fn into_report(self) -> Report {
+        self.report
+    }
+}

@@ -1,0 +1,263 @@
+//! Flags as typed. What they mean is settled in `options`.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Finds what a running process opened and never closed.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true,
+    after_help = "`unclosed PID` and `unclosed NAME` are short for `watch`. Nothing leaves this machine.\n\
+                  Exit codes: 0 fine, 1 error, 2 usage, 3 leak or plateau and 4 undecided (with --fail-on-leak), 5 no such target."
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// One look at what a process has open, as `lsof -i -a -p PID` and more
+    List(ListArgs),
+    /// Live view and verdict of a running process; records too
+    Watch(WatchArgs),
+    /// The same without a view
+    Record(RecordArgs),
+    /// Starts a command, follows its children, judges at its end
+    Run(RunArgs),
+    /// The verdict, the leaked resources and the series of a recording or a log
+    Show(ShowArgs),
+    /// The same as a page in the browser, one offline HTML file
+    View(ViewArgs),
+    /// Makes a recording out of a log of `unix_time,value`
+    Import(ImportArgs),
+    /// A built-in program that leaks: the whole hunt in under a minute
+    Demo(DemoArgs),
+    /// The server and the client that `demo` watches
+    #[command(hide = true)]
+    DemoProgram(DemoProgramArgs),
+}
+
+/// Which processes. Kinds of selectors are ANDed, several of one kind ORed.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct Selector {
+    /// Process ids
+    #[arg(short, long, value_name = "PID[,PID]", value_delimiter = ',')]
+    pub(crate) pid: Vec<u32>,
+    /// Processes whose command name begins with NAME, as with lsof
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) command: Vec<String>,
+    /// Their descendants too
+    #[arg(long)]
+    pub(crate) children: bool,
+    /// Accepted for lsof's sake: selectors are ANDed anyway
+    #[arg(short = 'a', hide = true)]
+    pub(crate) and: bool,
+    /// Accepted for lsof's sake: numbers are the default
+    #[arg(short = 'n', hide = true)]
+    pub(crate) no_host_names: bool,
+    /// Accepted for lsof's sake: numbers are the default
+    #[arg(short = 'P', hide = true)]
+    pub(crate) no_port_names: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ListArgs {
+    #[command(flatten)]
+    pub(crate) selector: Selector,
+    /// Internet sockets only
+    #[arg(short = 'i', long)]
+    pub(crate) internet: bool,
+    /// Unix sockets only (with -i: both)
+    #[arg(short = 'U', long)]
+    pub(crate) unix: bool,
+    /// Every kind of descriptor, not only sockets
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Print host and service names in place of numbers
+    #[arg(long)]
+    pub(crate) resolve: bool,
+    /// The form of the output
+    #[arg(short = 'o', long, value_enum, default_value_t = ListForm::Table)]
+    pub(crate) format: ListForm,
+    /// Only the pids that match
+    #[arg(short = 't', long)]
+    pub(crate) terse: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ListForm {
+    Table,
+    Json,
+    Jsonl,
+    Csv,
+}
+
+/// How a target is sampled and recorded.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Sampling {
+    /// The interval between ticks, 50ms at least [default: 5s; of `run` 250ms]
+    #[arg(short = 'r', long, value_name = "INTERVAL")]
+    pub(crate) every: Option<String>,
+    /// A further series: disk:PATH (a folder's size) or command:'CMD' (the number that it prints)
+    #[arg(long, value_name = "METRIC")]
+    pub(crate) metric: Vec<String>,
+    /// Drop samples and closed resources older than this
+    #[arg(long, value_name = "TIME", default_value = "31d")]
+    pub(crate) keep: String,
+    /// Drop the oldest when the recording grows beyond this (kB, MB, GB)
+    #[arg(long, value_name = "SIZE", default_value = "1GB")]
+    pub(crate) max_size: String,
+    /// Sample only; opener stacks are not taken in this version
+    #[arg(long)]
+    pub(crate) no_ledger: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct WatchArgs {
+    #[command(flatten)]
+    pub(crate) selector: Selector,
+    #[command(flatten)]
+    pub(crate) sampling: Sampling,
+    /// Stop after this long
+    #[arg(long = "for", value_name = "TIME")]
+    pub(crate) duration: Option<String>,
+    /// Print `unix_time,value` lines as they come (csv)
+    #[arg(short = 'o', long, value_enum)]
+    pub(crate) format: Option<WatchForm>,
+    /// The series that `-o csv` prints [default: internet, what lsof -i counts; or the only --metric]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) series: Option<String>,
+    /// Where the recording goes [default: NAME-PID-TIME.unclosed in the state folder]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WatchForm {
+    Csv,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RecordArgs {
+    #[command(flatten)]
+    pub(crate) selector: Selector,
+    #[command(flatten)]
+    pub(crate) sampling: Sampling,
+    /// Stop after this long
+    #[arg(long = "for", value_name = "TIME")]
+    pub(crate) duration: Option<String>,
+    /// Where the recording goes [default: NAME-PID-TIME.unclosed in the state folder]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) sampling: Sampling,
+    /// Exit with 3 where it leaks, with 4 where that is undecided
+    #[arg(long)]
+    pub(crate) fail_on_leak: bool,
+    /// Where the recording goes [default: NAME-PID-TIME.unclosed in the state folder]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "CMD")]
+    pub(crate) command: Vec<std::ffi::OsString>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ShowArgs {
+    /// Recordings, or logs of `unix_time,value` (also .gz)
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Only what leaked, all of it
+    #[arg(long)]
+    pub(crate) leaked: bool,
+    /// The sampled closed resources too
+    #[arg(long)]
+    pub(crate) closed: bool,
+    /// Groups in place of single resources
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub(crate) by: Option<By>,
+    /// The steps that led to the verdict
+    #[arg(long)]
+    pub(crate) explain: bool,
+    /// The form of the output
+    #[arg(short = 'o', long, value_enum, default_value_t = ShowForm::Text)]
+    pub(crate) format: ShowForm,
+    /// The series that `-o csv` prints [default: connections; of a log its own]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) series: Option<String>,
+    /// The log counts the heading of `lsof | wc -l`: subtract it
+    #[arg(long)]
+    pub(crate) lsof_header: bool,
+    /// Exit with 3 where it leaks, with 4 where that is undecided
+    #[arg(long)]
+    pub(crate) fail_on_leak: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum By {
+    Endpoint,
+    State,
+    Age,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ShowForm {
+    #[value(alias = "table")]
+    Text,
+    Json,
+    Jsonl,
+    Csv,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ViewArgs {
+    /// A recording, or a log of `unix_time,value` (also .gz)
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Only write the page there
+    #[arg(long, value_name = "OUT")]
+    pub(crate) html: Option<PathBuf>,
+    /// Print the page's path, open no browser
+    #[arg(long)]
+    pub(crate) no_open: bool,
+    /// The log counts the heading of `lsof | wc -l`: subtract it
+    #[arg(long)]
+    pub(crate) lsof_header: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ImportArgs {
+    /// A log of `unix_time,value` (also .gz)
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// The recording to make
+    #[arg(short, long, value_name = "REC")]
+    pub(crate) output: PathBuf,
+    /// The log counts the heading of `lsof | wc -l`: subtract it
+    #[arg(long)]
+    pub(crate) lsof_header: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DemoArgs {
+    /// How long to watch
+    #[arg(long = "for", value_name = "TIME", default_value = "40s")]
+    pub(crate) duration: String,
+    /// Where the recording goes [default: NAME-PID-TIME.unclosed in the state folder]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DemoProgramArgs {
+    /// The server's port; without one it is the server itself
+    #[arg(long)]
+    pub(crate) connect: Option<u16>,
+}

@@ -1,0 +1,163 @@
+//! Options as meant: what was typed, checked and with its defaults filled in.
+
+use super::args::{Sampling, Selector};
+use super::error::Failure;
+use crate::sample::{Metric, ProcFs, TargetProcesses};
+use crate::store::Retention;
+use jiff::tz::TimeZone;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Ticks closer together than this would measure little but ourselves.
+const EVERY_MIN: Duration = Duration::from_millis(50);
+/// The recipe's interval: long enough to cost nothing, short enough to see most connections.
+pub(crate) const EVERY_DEFAULT: Duration = Duration::from_secs(5);
+/// A longer interval is a typing error rather than a wish.
+const EVERY_MAX: Duration = Duration::from_secs(86_400);
+
+/// How to sample and record.
+#[derive(Clone, Debug)]
+pub(crate) struct SamplingOptions {
+    pub(crate) every: Duration,
+    pub(crate) metrics: Vec<Metric>,
+    pub(crate) retention: Retention,
+}
+
+impl SamplingOptions {
+    pub(crate) fn of(typed: &Sampling, default_every: Duration) -> Result<Self, Failure> {
+        let every = typed.every.as_deref().map_or(Ok(default_every), |text| duration("--every", text))?;
+        if !(EVERY_MIN..=EVERY_MAX).contains(&every) {
+            let hint = "5s is the default; a fast leak in a test is well seen at 200ms";
+            return Err(Failure::usage(format!("--every {every:?}: it must be between 50ms and 1d")).hint(hint));
+        }
+        let metrics = typed.metric.iter().map(|text| Metric::parse(text));
+        let metrics = metrics.collect::<Result<Vec<_>, _>>().map_err(|error| Failure::usage(error.to_string()))?;
+        for metric in &metrics {
+            if let Metric::Disk(path) = metric
+                && !path.exists()
+            {
+                return Err(Failure::new(format!("--metric disk:{}: there is no such folder", path.display()))
+                    .hint(format!("ls -d {} shows what is there", path.parent().unwrap_or(Path::new("/")).display())));
+            }
+        }
+        let retention =
+            Retention { age: duration("--keep", &typed.keep)?, bytes: size("--max-size", &typed.max_size)? };
+        Ok(SamplingOptions { every, metrics, retention })
+    }
+
+    /// How long a metric may take within a tick.
+    pub(crate) fn metric_limit(&self) -> Duration {
+        (self.every * 4 / 5).min(Duration::from_secs(60))
+    }
+}
+
+/// The processes that a selector names now. Empty where nothing was selected.
+pub(crate) fn select(proc: &ProcFs, selector: &Selector) -> Result<Vec<u32>, Failure> {
+    if selector.command.is_empty() {
+        return Ok(selector.pid.clone());
+    }
+    let own = std::process::id();
+    let named = |pid: &u32| {
+        let comm = proc.stat(*pid).map(|stat| stat.comm).unwrap_or_default();
+        *pid != own && selector.command.iter().any(|name| comm.starts_with(name.as_str()))
+    };
+    let mut pids: Vec<u32> = proc.pids().into_iter().filter(named).collect();
+    if !selector.pid.is_empty() {
+        pids.retain(|pid| selector.pid.contains(pid));
+    }
+    if pids.is_empty() {
+        let name = selector.command.join(", ");
+        let message = format!("no process that we can see has a name beginning with {name:?}");
+        return Err(Failure::no_target(message).hint(format!("pgrep -af {name} searches whole command lines")));
+    }
+    pids.sort_unstable();
+    Ok(pids)
+}
+
+/// The processes to follow; fails on the first that doesn't run.
+pub(crate) fn target(proc: &ProcFs, selector: &Selector) -> Result<TargetProcesses, Failure> {
+    Ok(TargetProcesses::named(proc, &select(proc, selector)?, selector.children)?)
+}
+
+/// Reads `50ms`, `5s`, `10m`, `1h`, `7d`; a number alone is seconds.
+pub(crate) fn duration(flag: &str, text: &str) -> Result<Duration, Failure> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let factor = match &text[digits.len()..] {
+        "ms" => 1e-3,
+        "s" | "" => 1.0,
+        "m" | "min" => 60.0,
+        "h" => 3600.0,
+        "d" => 86_400.0,
+        _ => f64::NAN,
+    };
+    let seconds = digits.trim().parse::<f64>().unwrap_or(f64::NAN) * factor;
+    if !(seconds > 0.0 && seconds < 1e10) {
+        let message = format!("{flag} {text:?} is not a length of time");
+        return Err(Failure::usage(message).hint("write it as 50ms, 5s, 10m, 1h or 7d"));
+    }
+    Ok(Duration::from_secs_f64(seconds))
+}
+
+/// Reads `500kB`, `100MB`, `1GB`; a number alone is bytes.
+fn size(flag: &str, text: &str) -> Result<u64, Failure> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let factor = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" | "b" => 1.0,
+        "k" | "kb" => 1e3,
+        "m" | "mb" => 1e6,
+        "g" | "gb" => 1e9,
+        _ => f64::NAN,
+    };
+    let bytes = digits.trim().parse::<f64>().unwrap_or(f64::NAN) * factor;
+    if !(bytes >= 1e5 && bytes < 1e15) {
+        let message = format!("{flag} {text:?} is not a size of 100kB or more");
+        return Err(Failure::usage(message).hint("write it as 500kB, 100MB or 1GB"));
+    }
+    Ok(bytes as u64)
+}
+
+/// Where a recording goes that was given no name: `NAME-PID-TIME.unclosed` in the state folder of XDG, which is made.
+pub(crate) fn default_recording(name: &str, pid: Option<u32>) -> Result<PathBuf, Failure> {
+    let folder = std::env::var_os("XDG_STATE_HOME")
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute())
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state")))
+        .unwrap_or_else(std::env::temp_dir)
+        .join("unclosed");
+    std::fs::create_dir_all(&folder).map_err(|error| {
+        Failure::new(format!("cannot make the folder for recordings {}: {error}", folder.display()))
+            .hint("name the recording yourself: --output FILE")
+    })?;
+    let safe: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' }).collect();
+    let time = jiff::Timestamp::now().to_zoned_datetime(TimeZone::system()).strftime("%Y%m%d-%H%M%S").to_string();
+    let pid = pid.map(|pid| format!("-{pid}")).unwrap_or_default();
+    let named = |number: usize| {
+        let number = if number == 0 { String::new() } else { format!("-{number}") };
+        folder.join(format!("{safe}{pid}-{time}{number}.unclosed"))
+    };
+    Ok((0..100).map(named).find(|path| !path.exists()).unwrap_or_else(|| named(100)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_of_time_are_read_and_nonsense_is_refused() {
+        let ms = |text| duration("--every", text).ok().map(|it| it.as_millis());
+        assert_eq!(
+            [ms("50ms"), ms("5s"), ms("10m"), ms("1h"), ms("7d"), ms("2"), ms("0.5s")].map(Option::unwrap_or_default),
+            [50, 5_000, 600_000, 3_600_000, 604_800_000, 2_000, 500]
+        );
+        for nonsense in ["", "s", "-5s", "0s", "5 parsecs", "1e99d", "NaN"] {
+            assert_eq!(ms(nonsense), None, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_read() {
+        assert_eq!(size("--max-size", "100MB").ok(), Some(100_000_000));
+        assert!(size("--max-size", "10").is_err());
+    }
+}

@@ -1,0 +1,206 @@
+//! The one loop that runs a tick: sample, compare, record, judge, show.
+
+use super::error::Failure;
+use super::options::SamplingOptions;
+use super::wake::{Schedule, Wake};
+use crate::analyse::{Census, Fold};
+use crate::model::{Report, SeriesKey, Timestamp};
+use crate::present::live::Live;
+use crate::sample::{ProcFs, Sampler, TargetProcesses, own_cost};
+use crate::store::{Backlog, StoreError, Writer, Written};
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// What a tick of a process with a dozen series and no coming and going takes in the recording, sealed.
+const RECORDED_BYTES_PER_TICK: f64 = 20.0;
+
+/// A watch under way.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) target: TargetProcesses,
+    sampler: Sampler,
+    census: Census,
+    fold: Fold,
+    backlog: Option<Backlog>,
+    clock: Clock,
+    series: HashMap<SeriesKey, String>,
+    shown: String,
+    /// Without processes to follow the watch doesn't end with them.
+    follows: bool,
+    messages: Vec<String>,
+}
+
+/// Why a watch ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The target has ended.
+    Target,
+    /// A signal asked for it.
+    Signal(i32),
+    /// The time that was asked for is over.
+    Time,
+}
+
+impl Session {
+    /// A watch of `target`, called `name`, recorded in `file` where there is one. `shown` is the series that a live view
+    /// plots or prints.
+    pub(crate) fn new(
+        options: &SamplingOptions,
+        target: TargetProcesses,
+        name: &str,
+        follows: bool,
+        file: Option<&Path>,
+        shown: &str,
+    ) -> Result<Self, Failure> {
+        let writer = file.map(|file| Writer::create(file, options.every, name, options.retention)).transpose()?;
+        let file = file.map(|file| file.display().to_string()).unwrap_or_default();
+        let sampler = Sampler::new(&ProcFs::system(), options.metrics.clone(), options.metric_limit());
+        Ok(Session {
+            target,
+            sampler,
+            census: Census::new(options.every),
+            fold: Fold::new(file, follows.then(|| name.to_owned()), options.every.as_secs_f64()),
+            backlog: writer.map(Backlog::new),
+            clock: Clock::start(),
+            series: HashMap::new(),
+            shown: shown.to_owned(),
+            follows,
+            messages: Vec::new(),
+        })
+    }
+
+    /// Ticks until the target ends, a signal comes or the time is over. Signals that `forward` takes are its own.
+    pub(crate) fn follow(
+        &mut self,
+        schedule: &mut Schedule,
+        live: &mut dyn Live,
+        mut forward: impl FnMut(i32) -> bool,
+    ) -> Result<End, Failure> {
+        loop {
+            match schedule.wait() {
+                Wake::Tick | Wake::Ended => {
+                    if !self.tick(live)? {
+                        return Ok(End::Target);
+                    }
+                }
+                Wake::Signal(signal) if forward(signal) => {}
+                Wake::Signal(signal) => return Ok(End::Signal(signal)),
+                Wake::Over => return Ok(End::Time),
+            }
+        }
+    }
+
+    /// Takes one tick. False where the target has ended.
+    pub(crate) fn tick(&mut self, live: &mut dyn Live) -> Result<bool, Failure> {
+        let members = self.target.members();
+        let mut snapshot = self.sampler.sample(&members, self.clock.now());
+        if self.target.left_out > 0 {
+            snapshot.unseen.push(format!("{} descendants are beyond what is followed at once", self.target.left_out));
+        }
+        snapshot.unseen.extend(self.clock.notes.drain(..));
+        let alive = !self.follows || !snapshot.processes.is_empty();
+        let mut tick = self.census.advance(&snapshot, self.fold.population());
+        tick.cost = Some(own_cost());
+        if let Some(dropped) = self.backlog.as_ref().map(|it| it.dropped).filter(|dropped| *dropped > 0) {
+            tick.notes.push(format!("{dropped} ticks were given up: the recording could not be written for too long"));
+        }
+        self.series.extend(tick.added.iter().map(|series| (series.key, series.name.clone())));
+        self.fold.apply(&tick);
+        // The last tick is judged whatever the schedule of judging says.
+        let verdict = if !alive || self.fold.is_due() { self.fold.judge() } else { None };
+        let value =
+            tick.values.iter().find(|(key, _)| self.series.get(key) == Some(&self.shown)).map(|(_, value)| *value);
+        if let Some(backlog) = &mut self.backlog {
+            match backlog.append(tick, verdict) {
+                Written::Yes | Written::Waits => {}
+                Written::BeginsToWait(error) => {
+                    let hint = error.hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
+                    self.messages.push(format!(
+                        "the recording can't be written: {error}{hint}. Watching goes on; ticks wait in memory until it can."
+                    ));
+                }
+                Written::CaughtUp => self.messages.push("the recording has caught up: every tick is in it.".to_owned()),
+            }
+        }
+        for message in self.messages.drain(..) {
+            live.message(&message);
+        }
+        live.tick(self.fold.report(), value)?;
+        Ok(alive)
+    }
+
+    /// What was seen, judged at the end; and the number of ticks that never got into the recording.
+    pub(crate) fn finish(mut self) -> (Report, u64) {
+        self.fold.judge();
+        let owed = self.backlog.as_ref().map_or(0, Backlog::owed);
+        (self.fold.into_report(), owed)
+    }
+
+    /// The report by now.
+    pub(crate) fn report(&self) -> &Report {
+        self.fold.report()
+    }
+
+    /// Where the recording is, where there is one.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        self.backlog.as_ref().map(Backlog::path)
+    }
+
+    /// How the target is read.
+    pub(crate) fn source(&self) -> &'static str {
+        self.sampler.source()
+    }
+
+    /// What a recording grows in an hour while little is opened and closed: measured, see `docs/journal`.
+    pub(crate) fn bytes_per_hour(every: Duration) -> f64 {
+        RECORDED_BYTES_PER_TICK * 3600.0 / every.as_secs_f64()
+    }
+
+    /// Takes the recording back where nothing came into it.
+    pub(crate) fn discard(self) -> Result<(), StoreError> {
+        if let Some(backlog) = self.backlog {
+            let path = backlog.path().to_owned();
+            drop(backlog);
+            std::fs::remove_file(&path).map_err(|source| StoreError::Io { path, source })?;
+        }
+        Ok(())
+    }
+}
+
+/// Wall-clock time that never runs backwards: it follows the monotonic clock, and jumps forward with the wall clock where
+/// the machine was suspended or its clock was set.
+#[derive(Debug)]
+struct Clock {
+    started: Instant,
+    anchor: Timestamp,
+    set_back: bool,
+    notes: Vec<String>,
+}
+
+/// A difference that adjusting the clock explains.
+const CLOCK_SLACK: Duration = Duration::from_secs(1);
+
+impl Clock {
+    fn start() -> Self {
+        Clock { started: Instant::now(), anchor: wall(), set_back: false, notes: Vec::new() }
+    }
+
+    fn now(&mut self) -> Timestamp {
+        let at = self.anchor + self.started.elapsed();
+        let ahead = wall().seconds_since(at);
+        if ahead > CLOCK_SLACK.as_secs_f64() {
+            self.anchor = self.anchor + Duration::from_secs_f64(ahead);
+            return self.anchor + self.started.elapsed();
+        }
+        if ahead < -CLOCK_SLACK.as_secs_f64() && !self.set_back {
+            self.set_back = true;
+            self.notes.push(format!("the machine's clock was set back by {:.0} s: times here go on as before", -ahead));
+        }
+        at
+    }
+}
+
+fn wall() -> Timestamp {
+    Timestamp(0) + SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}

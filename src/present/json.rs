@@ -1,0 +1,167 @@
+//! The documented JSON, `"schema": "unclosed/1"`.
+
+use crate::model::{Finding, Lifetime, LifetimeId, Process, ProcessKey, Report, Target, Timestamp};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+/// The schema's name and version. A field may be added to it, none is renamed or taken away.
+pub const SCHEMA: &str = "unclosed/1";
+
+/// The object that `show -o json` prints. `with_closed` lists the sampled closed resources too.
+pub fn report(report: &Report, with_closed: bool) -> Value {
+    let verdict = report.verdict().map_or(Value::Null, |finding| {
+        let mut verdict = finding_object(finding);
+        let history = report
+            .history
+            .iter()
+            .map(|change| json!({"at": change.at, "kind": change.kind, "sentence": change.sentence}));
+        verdict.insert("history".into(), history.collect());
+        Value::Object(verdict)
+    });
+    let series = report.judged.series.iter().map(|it| {
+        json!({
+            "name": it.series.name,
+            "unit": it.series.unit.code(),
+            "last": it.last.map(number),
+            "verdict": finding_object(&it.verdict),
+        })
+    });
+    let empty = BTreeMap::new();
+    let processes = report.target.as_ref().map_or(&empty, |target| &target.processes);
+    let probabilities = &report.judged.leak_probability;
+    let closed = report.population.closed.values().filter(|it| with_closed || probabilities.contains_key(&it.id));
+    let resources = report.population.open.values().chain(closed).map(|lifetime| {
+        let probability = probabilities.get(&lifetime.id).copied();
+        resource(lifetime, processes, Some(report.to), probability, report.judged.is_leaked(lifetime.id))
+    });
+    json!({
+        "schema": SCHEMA,
+        "file": report.file,
+        "target": target(report.target.as_ref()),
+        "from": report.from,
+        "to": report.to,
+        "ticks": report.ticks,
+        "every_seconds": report.every_seconds,
+        "gaps": report.gaps.iter().filter(|gap| gap.series.is_none()).map(|gap| json!([gap.from, gap.to])).collect::<Value>(),
+        "series_gaps": report.gaps.iter().filter_map(|gap| {
+            let series = gap.series.as_ref()?;
+            Some(json!({"series": series, "from": gap.from, "to": gap.to, "reason": gap.reason}))
+        }).collect::<Value>(),
+        "limits": report.limits.iter().map(|it| json!({"name": it.name, "series": it.series, "value": number(it.value)})).collect::<Value>(),
+        "verdict": verdict,
+        "findings": report.judged.findings.iter().map(finding_object).collect::<Value>(),
+        "series": series.collect::<Value>(),
+        "resources": resources.collect::<Value>(),
+        "closed_total": report.population.closed_total,
+        "events": report.events.iter().map(|it| json!({"at": it.at, "kind": it.kind.name(), "text": it.text})).collect::<Value>(),
+        "suspects": [],
+        "notes": report.notes,
+        "cost": report.cost.map(|cost| json!({
+            "cpu_seconds": cost.cpu_seconds, "memory_bytes": cost.memory_bytes, "descriptors": cost.descriptors
+        })),
+    })
+}
+
+/// The object that `list -o json` prints.
+pub fn list(target_now: &Target, at: Timestamp, open: &[Lifetime]) -> Value {
+    json!({
+        "schema": SCHEMA,
+        "target": target(Some(target_now)),
+        "at": at,
+        "resources": open.iter().map(|it| listed(it, target_now)).collect::<Value>(),
+    })
+}
+
+/// A resource of `list`: when it was opened is not known from one look.
+pub fn listed(lifetime: &Lifetime, target_now: &Target) -> Value {
+    resource(lifetime, &target_now.processes, None, None, false)
+}
+
+fn target(target: Option<&Target>) -> Value {
+    let Some(target) = target else { return Value::Null };
+    let processes = target.processes.values().map(|process| {
+        json!({
+            "pid": process.id.pid,
+            "name": process.name,
+            "started": process.started,
+            "ended": process.ended,
+            "user": process.user,
+            "command": process.command,
+        })
+    });
+    let boot_id = target.processes.values().next().map(|process| process.id.boot_id.to_string());
+    json!({"name": target.name, "boot_id": boot_id, "processes": processes.collect::<Value>()})
+}
+
+fn finding_object(finding: &Finding) -> Map<String, Value> {
+    match serde_json::to_value(finding) {
+        Ok(Value::Object(object)) => object,
+        // A struct is an object.
+        _ => Map::new(),
+    }
+}
+
+/// One resource. `now` is the moment its age is told for; `None` where only one look was taken at it.
+fn resource(
+    lifetime: &Lifetime,
+    processes: &BTreeMap<ProcessKey, Process>,
+    now: Option<Timestamp>,
+    probability: Option<f64>,
+    leaked: bool,
+) -> Value {
+    let it = &lifetime.resource;
+    let pid = |key: ProcessKey| processes.get(&key).map(|process| process.id.pid);
+    let first = lifetime.holders.first();
+    let silent = match now {
+        Some(now) => lifetime.silent_seconds(now),
+        None => it.activity.silent_seconds,
+    };
+    json!({
+        "id": identifier(lifetime.id),
+        "kind": it.kind.name(),
+        "family": it.kind.is_internet().then_some(if it.ipv6 { "IPv6" } else { "IPv4" }),
+        "type": it.socket_type.map(|it| format!("{it:?}").to_uppercase()),
+        "fd": first.map(|holder| holder.fd),
+        "access": first.and_then(|holder| holder.access).map(crate::model::Access::letter),
+        "name": it.name,
+        "holders": lifetime.holders.iter().map(|holder| json!({"pid": pid(holder.process), "fd": holder.fd})).collect::<Value>(),
+        "inode": it.inode,
+        "local": it.local.as_ref().map(ToString::to_string),
+        "remote": it.remote.as_ref().map(ToString::to_string),
+        "peer": it.peer.as_ref().map(|peer| json!({
+            "inode": peer.inode, "pid": peer.owner.map(|owner| owner.0), "fd": peer.owner.map(|owner| owner.1)
+        })),
+        "accepted_by": lifetime.accepted_by,
+        "state": it.state.map(crate::model::State::name),
+        "opened": now.map(|_| lifetime.opened),
+        "opened_after": lifetime.opened_after,
+        "opened_exact": lifetime.opened_exact,
+        "closed": lifetime.closed,
+        "age_seconds": now.map(|now| seconds(lifetime.age_seconds(now))),
+        "silent_seconds": silent.map(seconds),
+        "bytes_sent": it.activity.bytes_sent,
+        "bytes_received": it.activity.bytes_received,
+        "leaked": leaked,
+        "leak_probability": probability,
+        "opener": null,
+        "last_use": null,
+        "last_message": null,
+        "messages": [],
+        "session": null,
+    })
+}
+
+/// How a lifetime is called in JSON.
+pub fn identifier(id: LifetimeId) -> String {
+    id.0.to_string()
+}
+
+/// Whole numbers without a fraction: a count of 61 is `61`.
+fn number(value: f64) -> Value {
+    if value.fract() == 0.0 && value.abs() < 9e15 { json!(value as i64) } else { json!(value) }
+}
+
+/// Seconds to the millisecond, which is more than polling knows.
+fn seconds(value: f64) -> Value {
+    number((value * 1000.0).round() / 1000.0)
+}

@@ -1,0 +1,9 @@
+//! What a person or a program is shown: text, JSON, CSV, the live screen, the page.
+
+pub mod json;
+pub mod list;
+pub mod live;
+pub mod page;
+pub mod replay;
+pub mod table;
+pub mod text;

@@ -1,0 +1,238 @@
+//! What the page says, as JSON; names and meanings are those of `show -o json`.
+
+use super::PageSeries;
+use super::blocks::{Layer, Layers};
+use crate::model::{Finding, Lifetime, Limit, ProcessKey, Report, Timestamp, VerdictChange};
+use serde::{Serialize, Serializer};
+use std::path::Path;
+
+/// All but the resources, which are many and come later.
+#[derive(Serialize)]
+pub(super) struct Facts<'a> {
+    schema: &'static str,
+    file: String,
+    target: Option<TargetFacts<'a>>,
+    from: Timestamp,
+    to: Timestamp,
+    ticks: u64,
+    /// From, to, the series it is in (`null` for all), the reason.
+    gaps: Vec<(Timestamp, Timestamp, Option<&'a str>, &'a str)>,
+    verdict: Option<VerdictFacts<'a>>,
+    findings: &'a [Finding],
+    series: Vec<SeriesFacts<'a>>,
+    events: Vec<EventFacts<'a>>,
+    /// How many resources were open at the end.
+    open: usize,
+    /// How many of those that are listed leaked.
+    leaked: usize,
+    closed_total: u64,
+    notes: &'a [String],
+    cost: Option<CostFacts>,
+}
+
+#[derive(Serialize)]
+struct TargetFacts<'a> {
+    name: &'a str,
+    processes: Vec<ProcessFacts<'a>>,
+}
+
+#[derive(Serialize)]
+struct ProcessFacts<'a> {
+    pid: u32,
+    started: Timestamp,
+    ended: Option<Timestamp>,
+    user: &'a str,
+    command: &'a str,
+}
+
+#[derive(Serialize)]
+struct VerdictFacts<'a> {
+    #[serde(flatten)]
+    finding: &'a Finding,
+    history: Vec<ChangeFacts<'a>>,
+}
+
+#[derive(Serialize)]
+struct ChangeFacts<'a> {
+    at: Timestamp,
+    kind: &'static str,
+    sentence: &'a str,
+}
+
+#[derive(Serialize)]
+struct SeriesFacts<'a> {
+    name: &'a str,
+    unit: &'static str,
+    pid: Option<u32>,
+    last: Option<f64>,
+    verdict: &'a Finding,
+    limits: Vec<LimitFacts<'a>>,
+    /// True where it is drawn without being asked for.
+    shown: bool,
+    layers: Vec<Layer>,
+}
+
+#[derive(Serialize)]
+struct LimitFacts<'a> {
+    name: &'a str,
+    value: f64,
+}
+
+#[derive(Serialize)]
+struct EventFacts<'a> {
+    at: Timestamp,
+    kind: &'static str,
+    pid: Option<u32>,
+    text: &'a str,
+}
+
+#[derive(Serialize)]
+struct CostFacts {
+    cpu_seconds: f64,
+    memory_bytes: u64,
+}
+
+/// The facts of a report; `series` and `layers` go in step, the first `shown` of them are drawn at once.
+pub(super) fn facts<'a>(report: &'a Report, series: &[&PageSeries<'a>], layers: &[Layers], shown: usize) -> Facts<'a> {
+    let file_name = Path::new(&report.file).file_name();
+    Facts {
+        schema: "unclosed/1",
+        // A page is sent to others; the folder it was made in is none of their business.
+        file: file_name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+        target: target(report),
+        from: report.from,
+        to: report.to,
+        ticks: report.ticks,
+        gaps: report.gaps.iter().map(|gap| (gap.from, gap.to, gap.series.as_deref(), gap.reason.as_str())).collect(),
+        verdict: report
+            .verdict()
+            .map(|finding| VerdictFacts { finding, history: report.history.iter().map(change).collect() }),
+        findings: &report.judged.findings,
+        series: (series.iter().zip(layers).enumerate())
+            .map(|(index, (series, layers))| of_series(report, series, layers, index < shown))
+            .collect(),
+        events: report
+            .events
+            .iter()
+            .map(|event| EventFacts {
+                at: event.at,
+                kind: event.kind.name(),
+                pid: event.process.and_then(|process| pid(report, process)),
+                text: &event.text,
+            })
+            .collect(),
+        open: report.population.open.len(),
+        leaked: listed(report).filter(|lifetime| report.judged.is_leaked(lifetime.id)).count(),
+        closed_total: report.population.closed_total,
+        notes: &report.notes,
+        cost: report.cost.map(|cost| CostFacts { cpu_seconds: cost.cpu_seconds, memory_bytes: cost.memory_bytes }),
+    }
+}
+
+fn target(report: &Report) -> Option<TargetFacts<'_>> {
+    let target = report.target.as_ref()?;
+    let processes = target.processes.values().map(|process| ProcessFacts {
+        pid: process.id.pid,
+        started: process.started,
+        ended: process.ended,
+        user: &process.user,
+        command: &process.command,
+    });
+    Some(TargetFacts { name: &target.name, processes: processes.collect() })
+}
+
+fn pid(report: &Report, process: ProcessKey) -> Option<u32> {
+    Some(report.target.as_ref()?.processes.get(&process)?.id.pid)
+}
+
+fn change(change: &VerdictChange) -> ChangeFacts<'_> {
+    ChangeFacts { at: change.at, kind: change.kind.word(), sentence: &change.sentence }
+}
+
+fn of_series<'a>(report: &Report, series: &PageSeries<'a>, layers: &Layers, shown: bool) -> SeriesFacts<'a> {
+    let limit = |limit: &&'a Limit| LimitFacts { name: &limit.name, value: limit.value };
+    SeriesFacts {
+        name: &series.series.name,
+        unit: series.series.unit.code(),
+        pid: series.series.process.and_then(|process| pid(report, process)),
+        last: series.points.values.iter().rev().find(|value| !value.is_nan()).copied(),
+        verdict: series.verdict,
+        limits: series.limits.iter().map(limit).collect(),
+        shown,
+        layers: layers.describe(),
+    }
+}
+
+/// What was open at the end, and what leaked and was closed after all.
+fn listed(report: &Report) -> impl Iterator<Item = &Lifetime> {
+    let leaked = report.population.closed.values().filter(|lifetime| report.judged.is_leaked(lifetime.id));
+    report.population.open.values().chain(leaked)
+}
+
+/// The rows of the table; one is made at a time.
+pub(super) struct Resources<'a>(pub(super) &'a Report);
+
+#[derive(Serialize)]
+struct ResourceFacts<'a> {
+    id: String,
+    kind: &'static str,
+    fd: Option<i32>,
+    access: Option<&'static str>,
+    name: Option<&'a str>,
+    holders: Vec<HolderFacts>,
+    inode: Option<u64>,
+    local: Option<String>,
+    remote: Option<String>,
+    state: Option<&'static str>,
+    opened: Timestamp,
+    opened_after: Option<Timestamp>,
+    opened_exact: bool,
+    closed: Option<Timestamp>,
+    age_seconds: f64,
+    silent_seconds: Option<f64>,
+    bytes_sent: Option<u64>,
+    bytes_received: Option<u64>,
+    leaked: bool,
+    leak_probability: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct HolderFacts {
+    pid: Option<u32>,
+    fd: i32,
+}
+
+impl Serialize for Resources<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(listed(self.0).map(|lifetime| of_resource(self.0, lifetime)))
+    }
+}
+
+fn of_resource<'a>(report: &Report, lifetime: &'a Lifetime) -> ResourceFacts<'a> {
+    let resource = &lifetime.resource;
+    let first = lifetime.holders.first();
+    ResourceFacts {
+        id: lifetime.id.0.to_string(),
+        kind: resource.kind.name(),
+        fd: first.map(|holder| holder.fd),
+        access: first.and_then(|holder| holder.access).map(|access| access.letter()),
+        name: resource.name.as_deref(),
+        holders: (lifetime.holders.iter())
+            .map(|holder| HolderFacts { pid: pid(report, holder.process), fd: holder.fd })
+            .collect(),
+        inode: resource.inode,
+        local: resource.local.as_ref().map(ToString::to_string),
+        remote: resource.remote.as_ref().map(ToString::to_string),
+        state: resource.state.map(|state| state.name()),
+        opened: lifetime.opened,
+        opened_after: lifetime.opened_after,
+        opened_exact: lifetime.opened_exact,
+        closed: lifetime.closed,
+        age_seconds: lifetime.age_seconds(report.to),
+        silent_seconds: lifetime.silent_seconds(report.to),
+        bytes_sent: resource.activity.bytes_sent,
+        bytes_received: resource.activity.bytes_received,
+        leaked: report.judged.is_leaked(lifetime.id),
+        leak_probability: report.judged.leak_probability.get(&lifetime.id).copied(),
+    }
+}

@@ -1,0 +1,122 @@
+//! From a file to a report: a recording, or a log of `unix_time,value` that stands in for one.
+
+use crate::analyse::Fold;
+use crate::model::{Points, Report, Series, SeriesKey, Unit};
+use crate::store::log::{self, Log, LogError, LogOptions};
+use crate::store::{Recording, StoreError};
+use std::io::Read;
+use std::path::Path;
+
+/// What can't be shown, and why.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// A recording that can't be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A log that can't be read.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// It has no series of that name.
+    #[error("{file} has no series {wanted:?}; it has {}", known.join(", "))]
+    NoSuchSeries {
+        /// The file.
+        file: String,
+        /// What was asked for.
+        wanted: String,
+        /// What there is.
+        known: Vec<String>,
+    },
+}
+
+/// A file's report, and the samples behind it.
+#[derive(Debug)]
+pub struct Replay {
+    /// The report, judged as of its last tick.
+    pub report: Report,
+    /// Its series, in the order of their keys.
+    pub series: Vec<Series>,
+    samples: Samples,
+}
+
+#[derive(Debug)]
+enum Samples {
+    Recording(Recording),
+    Log(Points),
+}
+
+impl Replay {
+    /// Reads the file and judges it.
+    pub fn open(path: &Path, options: LogOptions) -> Result<Self, ReplayError> {
+        let mut replay =
+            if is_log(path)? { Self::of_log(path, log::read(path, options)?) } else { Self::of_recording(path)? };
+        // A file is an argument: what it calls itself is not what the reader called it.
+        replay.report.file = path.display().to_string();
+        Ok(replay)
+    }
+
+    fn of_recording(path: &Path) -> Result<Self, ReplayError> {
+        let recording = Recording::open(path)?;
+        let series = recording.series()?;
+        let mut facts = recording.facts()?;
+        facts.population = recording.population()?;
+        let mut fold = Fold::replay(facts, &series);
+        recording.for_each_tick(|at, values| fold.observe(at, values))?;
+        fold.judge();
+        Ok(Replay { report: fold.into_report(), series, samples: Samples::Recording(recording) })
+    }
+
+    fn of_log(path: &Path, log: Log) -> Self {
+        let series = vec![Series { key: SeriesKey(1), name: "value".into(), unit: Unit::Count, process: None }];
+        let facts = Report {
+            file: path.display().to_string(),
+            from: log.points.times.first().copied().unwrap_or_default(),
+            to: log.points.times.last().copied().unwrap_or_default(),
+            ticks: log.points.len() as u64,
+            every_seconds: log.interval_seconds,
+            gaps: log.gaps,
+            events: log.events,
+            notes: log.notes,
+            ..Report::default()
+        };
+        let restarts: Vec<_> = facts.events.iter().map(|event| event.at).collect();
+        let mut fold = Fold::replay(facts, &series);
+        let mut restarts = restarts.into_iter().peekable();
+        for (at, value) in log.points.times.iter().zip(&log.points.values) {
+            if restarts.next_if(|restart| restart <= at).is_some() {
+                fold.restart(*at);
+            }
+            fold.observe(*at, &[(SeriesKey(1), *value)]);
+        }
+        fold.judge();
+        Replay { report: fold.into_report(), series, samples: Samples::Log(log.points) }
+    }
+
+    /// The samples of one series. Where an endpoint came back it is the latest of that name.
+    pub fn points(&self, series: &Series) -> Result<Points, ReplayError> {
+        match &self.samples {
+            Samples::Recording(recording) => Ok(recording.points(series.key)?),
+            Samples::Log(points) => Ok(points.clone()),
+        }
+    }
+
+    /// The series of that name; without one the series that people ask for: that of a log, or `connections`.
+    pub fn named(&self, name: Option<&str>) -> Result<&Series, ReplayError> {
+        let wanted = name.unwrap_or(match &self.samples {
+            Samples::Recording(_) => "connections",
+            Samples::Log(_) => "value",
+        });
+        self.series.iter().rev().find(|it| it.name == wanted).ok_or_else(|| ReplayError::NoSuchSeries {
+            file: self.report.file.clone(),
+            wanted: wanted.to_owned(),
+            known: self.series.iter().map(|it| it.name.clone()).collect(),
+        })
+    }
+}
+
+/// True where the file is to be read as a log.
+fn is_log(path: &Path) -> Result<bool, StoreError> {
+    let mut head = Vec::new();
+    // What can't be opened is explained by whoever reads it as a recording.
+    let Ok(file) = std::fs::File::open(path) else { return Ok(false) };
+    Ok(file.take(4096).read_to_end(&mut head).is_ok() && !head.is_empty() && log::looks_like_log(&head))
+}

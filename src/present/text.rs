@@ -1,0 +1,317 @@
+//! A report as text, for a terminal of any width and for a file.
+
+use super::table::{self, Align};
+use crate::model::{Finding, Lifetime, Report, SeriesReport, Timestamp, Unit, Verdict, duration_words};
+use jiff::tz::TimeZone;
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+/// Rows of the table of leaked resources in a summary; `show --leaked` prints all.
+const SUMMARY_ROWS: usize = 12;
+
+/// What is shown of a report, beyond its verdict.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Shown {
+    /// Only what leaked, all of it.
+    pub leaked: bool,
+    /// The sampled closed resources too.
+    pub closed: bool,
+    /// The steps that led to the verdict.
+    pub explain: bool,
+    /// Groups in place of single resources.
+    pub by: Option<GroupBy>,
+}
+
+/// What resources are grouped by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupBy {
+    /// What they are connected to, or were accepted by.
+    Endpoint,
+    /// The kernel's state.
+    State,
+    /// How long they have been open.
+    Age,
+}
+
+/// The whole report.
+pub fn report(out: &mut dyn Write, report: &Report, shown: Shown) -> io::Result<()> {
+    summary(out, report)?;
+    if shown.explain {
+        for finding in &report.judged.findings {
+            writeln!(out, "\nHow {} was judged:", finding.subject)?;
+            for step in &finding.steps {
+                writeln!(out, "  - {step}")?;
+            }
+        }
+    }
+    match shown.by {
+        Some(by) => groups(out, report, by)?,
+        None => resources(out, report, shown)?,
+    }
+    if !shown.leaked {
+        series(out, report)?;
+    }
+    notes(out, report)
+}
+
+/// The verdict, who was watched and for how long: what Ctrl-C prints, too.
+pub fn summary(out: &mut dyn Write, report: &Report) -> io::Result<()> {
+    if let Some(finding) = report.verdict() {
+        verdict(out, finding)?;
+    }
+    for finding in report.judged.findings.iter().skip(1).filter(|it| it.kind < Verdict::Clean) {
+        writeln!(out, "also: {} {}: {}", finding.kind.word(), finding.subject, finding.sentence)?;
+    }
+    writeln!(out)?;
+    if let Some(target) = &report.target {
+        let running = target.processes.values().filter(|process| process.ended.is_none()).count();
+        match target.processes.values().next() {
+            Some(first) if target.processes.len() == 1 => {
+                let ended = first.ended.map(|at| format!(", ended {}", moment(at))).unwrap_or_default();
+                writeln!(out, "{} (pid {}, user {}{ended}): {}", target.name, first.id.pid, first.user, first.command)?;
+            }
+            Some(first) => {
+                let all = target.processes.len();
+                writeln!(
+                    out,
+                    "{} (pid {} and {} more, {running} running at the end): {}",
+                    target.name,
+                    first.id.pid,
+                    all - 1,
+                    first.command
+                )?;
+            }
+            None => {}
+        }
+    }
+    if report.ticks > 0 {
+        let every = report.every_seconds.map(|every| format!(", every {}", duration_words(every))).unwrap_or_default();
+        let span = duration_words(report.to.seconds_since(report.from));
+        let gaps = report.gaps.iter().filter(|gap| gap.series.is_none()).count();
+        let gaps = if gaps > 0 { format!(", {gaps} gaps") } else { String::new() };
+        writeln!(
+            out,
+            "{} to {} ({span}): {} ticks{every}{gaps}",
+            moment(report.from),
+            moment(report.to),
+            report.ticks
+        )?;
+    }
+    Ok(())
+}
+
+/// The verdict with its numbers.
+pub fn verdict(out: &mut dyn Write, finding: &Finding) -> io::Result<()> {
+    writeln!(out, "{} {}", badge(finding.kind), finding.sentence)?;
+    if let Some(since) = finding.since {
+        write!(out, "       since {}", moment(since))?;
+        if let (Some(rate), Some(low), Some(high)) = (finding.rate_per_hour, finding.rate_low, finding.rate_high) {
+            write!(out, ", {} an hour ({} to {})", figure(rate), figure(low), figure(high))?;
+        }
+        if let Some(confidence) = finding.confidence {
+            write!(out, ", {:.1}% sure", (confidence * 100.0).min(99.9))?;
+        }
+        writeln!(out)?;
+    }
+    if let Some(end) = &finding.exhausts {
+        let latest = end.latest.map(|at| format!(" and {}", moment(at))).unwrap_or_else(|| " and never".to_owned());
+        writeln!(
+            out,
+            "       {} ({}) is reached {}, between {}{latest}",
+            end.name,
+            figure(end.limit),
+            moment(end.at),
+            moment(end.earliest)
+        )?;
+    }
+    Ok(())
+}
+
+/// The verdict's word with a shape, so that no colour is needed.
+pub fn badge(kind: Verdict) -> &'static str {
+    match kind {
+        Verdict::Leak => "● LEAK",
+        Verdict::Plateau => "▬ PLATEAU",
+        Verdict::Clean => "○ clean",
+        Verdict::Undecided => "◐ undecided",
+    }
+}
+
+/// A moment in local time with its offset from UTC; the same on every line, so that lines compare.
+pub fn moment(at: Timestamp) -> String {
+    match jiff::Timestamp::from_microsecond(at.0) {
+        Ok(instant) => instant.to_zoned_datetime(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S%:z").to_string(),
+        Err(_) => format!("{:.0}", at.seconds()),
+    }
+}
+
+/// A number with the digits that matter.
+pub fn figure(value: f64) -> String {
+    match value.abs() {
+        size if size >= 100.0 || value.fract() == 0.0 => format!("{value:.0}"),
+        size if size >= 10.0 => format!("{value:.1}"),
+        size if size >= 0.1 => format!("{value:.2}"),
+        _ => format!("{value:.2e}"),
+    }
+}
+
+/// Bytes in the largest unit that leaves a figure before the point.
+pub fn bytes(value: f64) -> String {
+    const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
+    let place = UNITS.len().min(1 + (value.abs().max(1.0).log10() / 3.0) as usize) - 1;
+    let scaled = value / 1000f64.powi(place as i32);
+    if place == 0 { format!("{scaled:.0} B") } else { format!("{scaled:.1} {}", UNITS[place]) }
+}
+
+/// The resources, leaked ones first, then the oldest.
+fn resources(out: &mut dyn Write, report: &Report, shown: Shown) -> io::Result<()> {
+    let leaked = |it: &Lifetime| report.judged.is_leaked(it.id);
+    let open = &report.population.open;
+    let closed = report.population.closed.values().filter(|it| shown.closed || leaked(it));
+    let mut rows: Vec<&Lifetime> = open.values().chain(closed).filter(|it| !shown.leaked || leaked(it)).collect();
+    rows.sort_by_key(|it| (!leaked(it), it.closed.is_some(), it.opened, it.id));
+    if rows.is_empty() {
+        if report.target.is_some() {
+            writeln!(out, "\nNothing {} at the end.", if shown.leaked { "leaked was open" } else { "was open" })?;
+        }
+        return Ok(());
+    }
+    let count = rows.iter().filter(|it| leaked(it)).count();
+    let connections = open.values().filter(|it| it.resource.is_connection()).count();
+    writeln!(
+        out,
+        "\n{count} leaked; open at the end: {} resources, {connections} of them connections; closed since: {}",
+        open.len(),
+        report.population.closed_total
+    )?;
+    let most = if shown.leaked || shown.closed { usize::MAX } else { SUMMARY_ROWS.max(count.min(SUMMARY_ROWS)) };
+    let cells: Vec<Vec<String>> = rows.iter().take(most).map(|it| row(report, it)).collect();
+    let columns = [
+        ("", Align::Left),
+        ("FD", Align::Right),
+        ("KIND", Align::Left),
+        ("LOCAL", Align::Left),
+        ("REMOTE", Align::Left),
+        ("STATE", Align::Left),
+        ("AGE", Align::Right),
+        ("SILENT", Align::Right),
+        ("SENT", Align::Right),
+        ("RECEIVED", Align::Right),
+    ];
+    table::write(out, &columns, &cells, 2)?;
+    if rows.len() > most {
+        writeln!(out, "  ... {} more: unclosed show {} --closed lists all", rows.len() - most, report.file)?;
+    }
+    Ok(())
+}
+
+fn row(report: &Report, it: &Lifetime) -> Vec<String> {
+    let resource = &it.resource;
+    let count = |value: Option<u64>| value.map(|it| bytes(it as f64)).unwrap_or_default();
+    let mark = match (report.judged.leak_probability.get(&it.id), it.closed) {
+        (_, Some(_)) if !report.judged.is_leaked(it.id) => "closed".to_owned(),
+        (Some(probability), _) if report.judged.is_leaked(it.id) => {
+            format!("leaked {:.0}%", (probability * 100.0).min(99.0))
+        }
+        _ => String::new(),
+    };
+    let bound = if it.is_older_than_recording() { ">" } else { "" };
+    vec![
+        mark,
+        it.holders.first().map(|holder| holder.fd.to_string()).unwrap_or_default(),
+        resource.kind.name().to_owned(),
+        resource.local.as_ref().map(ToString::to_string).or_else(|| resource.name.clone()).unwrap_or_default(),
+        resource.remote.as_ref().map(ToString::to_string).unwrap_or_default(),
+        resource.state.map(|state| state.name().to_owned()).unwrap_or_default(),
+        format!("{bound}{}", duration_words(it.age_seconds(report.to))),
+        it.silent_seconds(report.to).map(duration_words).unwrap_or_default(),
+        count(resource.activity.bytes_sent),
+        count(resource.activity.bytes_received),
+    ]
+}
+
+/// How many leaked and healthy ones each group has.
+fn groups(out: &mut dyn Write, report: &Report, by: GroupBy) -> io::Result<()> {
+    let name = |it: &Lifetime| match by {
+        GroupBy::Endpoint => {
+            let group = it.group();
+            format!("{} {}", group.kind, group.endpoint).trim_end().to_owned()
+        }
+        GroupBy::State => it.resource.state.map_or("no state", crate::model::State::name).to_owned(),
+        GroupBy::Age => age_band(it.age_seconds(report.to)).to_owned(),
+    };
+    let mut groups: BTreeMap<String, [u64; 3]> = BTreeMap::new();
+    for it in report.population.open.values() {
+        let counts = groups.entry(name(it)).or_default();
+        counts[usize::from(!report.judged.is_leaked(it.id))] += 1;
+    }
+    if by == GroupBy::Endpoint {
+        for (group, tally) in &report.population.tallies {
+            let name = format!("{} {}", group.kind, group.endpoint).trim_end().to_owned();
+            groups.entry(name).or_default()[2] += tally.closed;
+        }
+    }
+    let mut groups: Vec<_> = groups.into_iter().collect();
+    groups.sort_by_key(|(_, [leaked, open, closed])| std::cmp::Reverse((*leaked, *open, *closed)));
+    let cells: Vec<Vec<String>> = groups
+        .into_iter()
+        .map(|(name, [leaked, open, closed])| {
+            let closed = if by == GroupBy::Endpoint { closed.to_string() } else { String::new() };
+            vec![leaked.to_string(), open.to_string(), closed, name]
+        })
+        .collect();
+    writeln!(out)?;
+    let columns = [("LEAKED", Align::Right), ("OPEN", Align::Right), ("CLOSED", Align::Right), ("GROUP", Align::Left)];
+    table::write(out, &columns, &cells, 2)
+}
+
+fn age_band(seconds: f64) -> &'static str {
+    match seconds {
+        s if s < 60.0 => "under 1 min",
+        s if s < 600.0 => "1 to 10 min",
+        s if s < 3600.0 => "10 to 60 min",
+        _ => "over 1 h",
+    }
+}
+
+/// The series, those that say something first.
+fn series(out: &mut dyn Write, report: &Report) -> io::Result<()> {
+    let mut rows: Vec<&SeriesReport> = report.judged.series.iter().collect();
+    rows.sort_by_key(|it| it.verdict.kind);
+    writeln!(out, "\nSeries")?;
+    let cells: Vec<Vec<String>> = rows
+        .iter()
+        .map(|it| {
+            let last = it.last.map(|last| if it.series.unit == Unit::Bytes { bytes(last) } else { figure(last) });
+            vec![
+                it.series.name.clone(),
+                last.unwrap_or_default(),
+                it.verdict.kind.word().to_owned(),
+                it.verdict.sentence.clone(),
+            ]
+        })
+        .collect();
+    let columns = [("NAME", Align::Left), ("LAST", Align::Right), ("VERDICT", Align::Left), ("WHY", Align::Left)];
+    table::write(out, &columns, &cells, 2)
+}
+
+fn notes(out: &mut dyn Write, report: &Report) -> io::Result<()> {
+    if !report.notes.is_empty() {
+        writeln!(out, "\nNot seen, or skipped")?;
+        for note in &report.notes {
+            writeln!(out, "  - {note}")?;
+        }
+    }
+    if let Some(cost) = report.cost {
+        let span = report.to.seconds_since(report.from).max(1e-3);
+        let share = 100.0 * cost.cpu_seconds / span;
+        writeln!(
+            out,
+            "\nWatching cost {:.2} s of CPU ({share:.2}% of one core), {} of memory, {} descriptors.",
+            cost.cpu_seconds,
+            bytes(cost.memory_bytes as f64),
+            cost.descriptors
+        )?;
+    }
+    Ok(())
+}

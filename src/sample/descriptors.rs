@@ -1,0 +1,231 @@
+//! The descriptors of a process: a walk over `/proc/PID/fd`.
+//!
+//! A descriptor costs one `readlink` a tick. What the link doesn't tell (the access mode, a file's type) is asked once,
+//! when a descriptor's number and link are first seen together, and remembered for as long as they stay so.
+//!
+//! Identity by what `/proc` tells: a socket, a pipe's end, a FIFO's, a memfd by its inode; anything else by the slot it is
+//! in (process, number) and its link, for two anonymous inodes share an inode number and two openings of a file its
+//! path. So two descriptors made by `dup` or `fork` are one resource where they are sockets or pipes, and two elsewhere.
+
+use super::procfs::{ProcFs, ReadError};
+use crate::model::{Access, Identity, Kind};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, StatxFlags, openat, readlinkat, statat, statx};
+use rustix::io::Errno;
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::fd::OwnedFd;
+
+/// One entry of `/proc/PID/fd`.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Entry {
+    /// The descriptor's number.
+    pub fd: i32,
+    /// What it leads to.
+    pub referent: Referent,
+}
+
+/// What a descriptor leads to, as far as its link and `stat` tell.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Referent {
+    /// Tells it from every other one.
+    pub identity: Identity,
+    /// Its kind; [`Kind::Socket`] until a socket table says which.
+    pub kind: Kind,
+    /// How it may be used.
+    pub access: Option<Access>,
+    /// Its inode.
+    pub inode: Option<u64>,
+    /// Its path.
+    pub name: Option<String>,
+}
+
+/// Walks descriptors and remembers what it asked about them.
+#[derive(Debug)]
+pub(super) struct DescriptorReader {
+    proc: ProcFs,
+    known: HashMap<(u32, i32), (Vec<u8>, Referent)>,
+}
+
+impl DescriptorReader {
+    /// A reader of processes under `proc`.
+    pub(super) fn new(proc: &ProcFs) -> Self {
+        DescriptorReader { proc: proc.clone(), known: HashMap::new() }
+    }
+
+    /// What the process has open. A descriptor that is closed while we walk is left out.
+    pub(super) fn read(&mut self, pid: u32) -> Result<Vec<Entry>, ReadError> {
+        let path = self.proc.folder(pid).join("fd");
+        let failed = |error: Errno| ReadError::of_process(pid, &path, error.into());
+        let folder =
+            openat(CWD, &path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(failed)?;
+        let mut entries = Vec::new();
+        let mut buffer = Vec::new();
+        let mut seen = HashMap::new();
+        for item in Dir::read_from(&folder).map_err(failed)? {
+            let item = item.map_err(failed)?;
+            let Some(fd) = item.file_name().to_str().ok().and_then(|name| name.parse::<i32>().ok()) else { continue };
+            let link = match readlinkat(&folder, item.file_name(), std::mem::take(&mut buffer)) {
+                Ok(link) => link,
+                Err(Errno::NOENT) => continue,
+                Err(error) => return Err(failed(error)),
+            };
+            let referent = match self.known.remove(&(pid, fd)) {
+                Some((known, referent)) if known == link.as_bytes() => referent,
+                _ => match examine(&folder, item.file_name(), pid, fd, &link) {
+                    Some(referent) => referent,
+                    None => continue,
+                },
+            };
+            seen.insert((pid, fd), (link.as_bytes().to_vec(), referent.clone()));
+            entries.push(Entry { fd, referent });
+            buffer = link.into_bytes();
+        }
+        self.known.retain(|(owner, _), _| *owner != pid);
+        self.known.extend(seen);
+        Ok(entries)
+    }
+
+    /// Forgets a process that has ended.
+    pub(super) fn forget(&mut self, pid: u32) {
+        self.known.retain(|(owner, _), _| *owner != pid);
+    }
+}
+
+/// Looks at a descriptor that is new. `None` where it is gone by now.
+fn examine(folder: &OwnedFd, entry: &std::ffi::CStr, pid: u32, fd: i32, link: &CString) -> Option<Referent> {
+    let text = link.to_string_lossy().into_owned();
+    // The link's own permissions are the mode the descriptor was opened with.
+    let mode = Mode::from_raw_mode(statat(folder, entry, AtFlags::SYMLINK_NOFOLLOW).ok()?.st_mode);
+    let access = match (mode.contains(Mode::RUSR), mode.contains(Mode::WUSR)) {
+        (true, true) => Some(Access::Both),
+        (true, false) => Some(Access::Read),
+        (false, true) => Some(Access::Write),
+        (false, false) => None,
+    };
+    let slot = Identity(hash(&text) | 1 << 63, (u64::from(pid) << 32) | u64::from(fd.unsigned_abs()));
+    let by_inode = |tag: u64, inode: u64| Identity(tag, inode);
+    let end = match access {
+        Some(Access::Read) => 1,
+        Some(Access::Write) => 2,
+        _ => 3,
+    };
+    let anonymous = |kind| Referent { identity: slot, kind, access, inode: None, name: None };
+    if let Some(inode) = bracketed(&text, "socket:[") {
+        return Some(Referent {
+            identity: by_inode(8, inode),
+            kind: Kind::Socket,
+            access,
+            inode: Some(inode),
+            name: None,
+        });
+    }
+    if let Some(inode) = bracketed(&text, "pipe:[") {
+        return Some(Referent {
+            identity: by_inode(end, inode),
+            kind: Kind::Pipe,
+            access,
+            inode: Some(inode),
+            name: None,
+        });
+    }
+    if let Some(inode) = bracketed(&text, "pidfd:[") {
+        return Some(Referent { inode: Some(inode), ..anonymous(Kind::Pidfd) });
+    }
+    if let Some(class) = text.strip_prefix("anon_inode:") {
+        let class = class.trim_matches(['[', ']']);
+        return Some(Referent { name: Some(class.to_owned()), ..anonymous(anonymous_kind(class)) });
+    }
+    // A path, or `net:[4026531840]`. `DONT_SYNC` takes what is cached: a server that hangs does not hang us.
+    let mask = StatxFlags::TYPE | StatxFlags::INO;
+    let found = match statx(folder, entry, AtFlags::STATX_DONT_SYNC, mask) {
+        Ok(found) => Some(found),
+        Err(Errno::NOENT) if !text.starts_with('/') => None,
+        Err(_) => None,
+    };
+    let inode = found.as_ref().map(|found| found.stx_ino);
+    let memfd = text.strip_prefix("/memfd:").map(|name| name.trim_end_matches(" (deleted)").to_owned());
+    if let Some(name) = memfd {
+        let identity = inode.map_or(slot, |inode| by_inode(16 | end, inode));
+        return Some(Referent { identity, kind: Kind::Memfd, access, inode, name: Some(name) });
+    }
+    let kind = match found.map(|found| FileType::from_raw_mode(u32::from(found.stx_mode))) {
+        Some(FileType::Directory) => Kind::Directory,
+        Some(FileType::CharacterDevice) => Kind::CharDevice,
+        Some(FileType::BlockDevice) => Kind::BlockDevice,
+        Some(FileType::Fifo) => Kind::Pipe,
+        Some(FileType::RegularFile) | None if text.starts_with('/') => Kind::File,
+        _ => Kind::Other,
+    };
+    Some(Referent { identity: slot, kind, access, inode, name: Some(text) })
+}
+
+/// The number in `socket:[219232]`.
+fn bracketed(text: &str, prefix: &str) -> Option<u64> {
+    text.strip_prefix(prefix)?.strip_suffix(']')?.parse().ok()
+}
+
+/// The kind of `anon_inode:CLASS`.
+fn anonymous_kind(class: &str) -> Kind {
+    match class {
+        "eventfd" => Kind::Eventfd,
+        "eventpoll" => Kind::Epoll,
+        "inotify" => Kind::Inotify,
+        "fanotify" => Kind::Fanotify,
+        "timerfd" => Kind::Timerfd,
+        "signalfd" => Kind::Signalfd,
+        "pidfd" => Kind::Pidfd,
+        "io_uring" => Kind::IoUring,
+        "perf_event" => Kind::PerfEvent,
+        "userfaultfd" => Kind::Userfaultfd,
+        _ if class.starts_with("bpf") || class == "btf" => Kind::Bpf,
+        _ => Kind::Other,
+    }
+}
+
+fn hash(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    fn entries(reader: &mut DescriptorReader) -> Vec<(i32, Kind)> {
+        let mut entries: Vec<_> =
+            reader.read(7).expect("reads").into_iter().map(|it| (it.fd, it.referent.kind)).collect();
+        entries.sort_unstable_by_key(|(fd, _)| *fd);
+        entries
+    }
+
+    #[test]
+    fn kinds_are_told_from_links_and_remembered_only_while_the_link_stays() {
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let fd = folder.path().join("7/fd");
+        fs::create_dir_all(&fd).expect("made");
+        for (name, link) in
+            [("0", "pipe:[11]"), ("1", "socket:[12]"), ("2", "anon_inode:[eventfd]"), ("3", "/gone (deleted)")]
+        {
+            symlink(link, fd.join(name)).expect("linked");
+        }
+        let mut reader = DescriptorReader::new(&ProcFs::at(folder.path().to_owned()));
+        assert_eq!(entries(&mut reader), [(0, Kind::Pipe), (1, Kind::Socket), (2, Kind::Eventfd), (3, Kind::File)]);
+        fs::remove_file(fd.join("1")).expect("removed");
+        symlink("anon_inode:inotify", fd.join("1")).expect("linked");
+        assert_eq!(entries(&mut reader), [(0, Kind::Pipe), (1, Kind::Inotify), (2, Kind::Eventfd), (3, Kind::File)]);
+    }
+
+    #[test]
+    fn a_process_that_is_gone_or_closed_to_us_is_told_apart() {
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let mut reader = DescriptorReader::new(&ProcFs::at(folder.path().to_owned()));
+        assert!(matches!(reader.read(7), Err(ReadError::Gone(7))));
+        fs::create_dir_all(folder.path().join("7")).expect("made");
+        fs::write(folder.path().join("7/fd"), "no folder").expect("written");
+        assert!(matches!(reader.read(7), Err(ReadError::Io { .. })));
+    }
+}

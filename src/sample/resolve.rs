@@ -1,0 +1,98 @@
+//! Names of hosts and services, for `--resolve` only: asked on threads of their own, never by who waits for a tick.
+
+use crate::model::Address;
+use dns_lookup::getnameinfo;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Name servers that don't answer take seconds each; four at a time keep one of them from holding up the rest.
+const WORKERS: usize = 4;
+/// Questions that wait; further ones are shown as numbers.
+const QUEUE_MAX: usize = 4_096;
+
+/// Turns addresses into `host:service`.
+#[derive(Debug)]
+pub struct Resolver {
+    ask: SyncSender<SocketAddr>,
+    answers: Receiver<(SocketAddr, Option<String>)>,
+    names: HashMap<SocketAddr, Option<String>>,
+    waiting: usize,
+}
+
+impl Resolver {
+    /// Starts the threads. They end with the resolver, or when the program does.
+    pub fn start() -> Self {
+        let (ask, questions) = sync_channel::<SocketAddr>(QUEUE_MAX);
+        let (reply, answers): (Sender<(SocketAddr, Option<String>)>, _) = channel();
+        let questions = Arc::new(Mutex::new(questions));
+        for _ in 0..WORKERS {
+            let (questions, reply) = (questions.clone(), reply.clone());
+            thread::spawn(move || {
+                loop {
+                    let next = questions.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                    let Ok(address) = next else { break };
+                    let name = getnameinfo(&address, 0).ok().map(|(host, service)| format!("{host}:{service}"));
+                    if reply.send((address, name)).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        Resolver { ask, answers, names: HashMap::new(), waiting: 0 }
+    }
+
+    /// Asks for an address' name, once; does not wait.
+    pub fn request(&mut self, address: &Address) {
+        let Address::Inet(address) = address else { return };
+        if self.names.contains_key(address) {
+            return;
+        }
+        self.names.insert(*address, None);
+        match self.ask.try_send(*address) {
+            Ok(()) => self.waiting += 1,
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
+        }
+    }
+
+    /// Takes the answers in that come until `limit` is over; returns how many are still out.
+    pub fn wait(&mut self, limit: Duration) -> usize {
+        let deadline = Instant::now() + limit;
+        while self.waiting > 0 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let Ok((address, name)) = self.answers.recv_timeout(left) else { break };
+            self.names.insert(address, name);
+            self.waiting -= 1;
+        }
+        self.waiting
+    }
+
+    /// The name, or the numbers where there is none (yet).
+    pub fn name(&self, address: &Address) -> String {
+        match address {
+            Address::Inet(inet) => self.names.get(inet).cloned().flatten().unwrap_or_else(|| address.to_string()),
+            Address::Unix(name) => name.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_has_a_name_and_an_unknown_one_stays_a_number() {
+        let mut resolver = Resolver::start();
+        let known = Address::parse("127.0.0.1:22");
+        let unix = Address::Unix("/run/x".into());
+        resolver.request(&known);
+        resolver.request(&unix);
+        resolver.wait(Duration::from_secs(5));
+        assert!(resolver.name(&known).starts_with("localhost:"), "{}", resolver.name(&known));
+        assert_eq!(resolver.name(&unix), "/run/x");
+        assert_eq!(resolver.name(&Address::parse("127.0.0.9:1")), "127.0.0.9:1");
+    }
+}

@@ -1,0 +1,242 @@
+use super::*;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use proptest::prelude::*;
+use std::io::Write;
+
+fn read_bytes(input: &[u8], options: LogOptions) -> Result<Log, String> {
+    read_from(input, options).map_err(|failure| match failure {
+        Failure::Read(source) => format!("read: {source}"),
+        Failure::Unpack(source) => format!("unpack: {source}"),
+        Failure::Empty => "empty".to_owned(),
+        Failure::Binary(what) => what.to_owned(),
+        Failure::NoSample(why) => why,
+    })
+}
+
+/// The log as `time,value ...`, then its gaps, events and notes, a line each.
+fn told(log: &Log) -> String {
+    let points: Vec<String> = log
+        .points
+        .times
+        .iter()
+        .zip(&log.points.values)
+        .map(|(at, value)| format!("{},{value}", at.seconds()))
+        .collect();
+    let mut told = points.join(" ");
+    for gap in &log.gaps {
+        told += &format!("\ngap {} {}: {}", gap.from.seconds(), gap.to.seconds(), gap.reason);
+    }
+    for event in &log.events {
+        told += &format!("\n{} {}: {}", event.kind.name(), event.at.seconds(), event.text);
+    }
+    for note in &log.notes {
+        told += &format!("\nnote {note}");
+    }
+    told
+}
+
+fn check(input: impl AsRef<[u8]>, expect: &str) {
+    let told = read_bytes(input.as_ref(), LogOptions::default()).map_or_else(|error| error, |log| told(&log));
+    assert_eq!(told, expect);
+}
+
+fn gzip(plain: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(plain).expect("memory");
+    encoder.finish().expect("memory")
+}
+
+#[test]
+fn the_recipes_log() {
+    check("1487279164,12\n1487279169,13\n1487279174,13\n", "1487279164,12 1487279169,13 1487279174,13");
+    check("1487279164,12\n1487279169,13", "1487279164,12 1487279169,13");
+}
+
+#[test]
+fn headers_comments_blanks_windows_and_bom() {
+    check("\u{feff}# of 3136\r\ntime,count\r\n\r\n5,1\r\n10,2\r\ntime,count\r\n15,3\r\n", "5,1 10,2 15,3");
+    check("\u{feff}5,1\n", "5,1");
+    check("\"Unix time\",\"n\"\n\"5\",\"1\"\n", "5,1");
+}
+
+#[test]
+fn what_holds_for_the_whole_log_is_noted_once() {
+    check(
+        "2017-02-16 20:06:04;1\n2017-02-16 20:06:09;2\n",
+        "1487275564,1 1487275569,2\nnote times without a zone are taken as UTC",
+    );
+    check(
+        "1487279164000,1,a\n1487279169000,2,b\n",
+        "1487279164,1 1487279169,2\nnote times in milliseconds, by their magnitude\nnote only the first two columns are read, time and value; there are more",
+    );
+}
+
+#[test]
+fn a_line_that_is_not_understood_is_told_with_its_number() {
+    check(
+        "5,1\n10,\nlsof: WARNING\n15,NaN\n20,2\n",
+        "5,1 20,2\nnote line 2 skipped: it has no value: `10,`\nnote line 3 skipped: it does not begin with a time: `lsof: WARNING`\n\
+         note line 4 skipped: its value is not a number: `15,NaN`",
+    );
+    let many = format!("1,1\n{}2,2\n", "x\n".repeat(13));
+    let log = read_bytes(many.as_bytes(), LogOptions::default()).expect("a log");
+    assert_eq!(log.notes.len(), 11);
+    assert_eq!(log.notes[9], "line 11 skipped: it does not begin with a time: `x`");
+    assert_eq!(log.notes[10], "3 lines more skipped");
+}
+
+#[test]
+fn a_line_of_more_than_64_kib_is_skipped_wherever_the_buffer_ends() {
+    for length in [LINE_LENGTH_MAX + 1, BUFFER_LENGTH - 5, BUFFER_LENGTH, 3 * BUFFER_LENGTH + 7] {
+        let long = "9".repeat(length);
+        check(format!("1,1\n{long}\n2,2\n"), "1,1 2,2\nnote line 2 skipped: it is longer than 64 KiB");
+        check(format!("1,1\n{long}"), "1,1\nnote line 2 skipped: it is longer than 64 KiB");
+    }
+}
+
+#[test]
+fn zeros_that_a_crash_left_cost_no_sample() {
+    check("1,1\n2,2\n\0\0\0\x003,3\n\0\0", "1,1 2,2 3,3");
+}
+
+#[test]
+fn time_that_runs_backwards_is_sorted_and_told() {
+    check(
+        "0,1\n5,2\n15,4\n10,3\n20,5\n",
+        "0,1 5,2 10,3 15,4 20,5\nnote 1 line was out of order, by up to 5.0 s, and sorted in by time",
+    );
+    check(
+        "3600,3\n3605,4\n0,1\n5,2\n",
+        "0,1 5,2 3600,3 3605,4\ngap 5 3600: no line for 60 min, where one comes every 5.0 s\n\
+         note line 3: the time steps back by 60 min, as where a clock was set back or logs were joined; all samples are kept, sorted by time",
+    );
+}
+
+#[test]
+fn of_one_time_the_last_counts() {
+    check(
+        "0,1\n5,2\n5,3\n10,4\n",
+        "0,1 5,3 10,4\nnote 1 line with a time that a later line has too: the last of each time counts",
+    );
+}
+
+#[test]
+fn gaps_and_restarts_are_marked() {
+    let climb = |from: u32| -> String { (0..12).map(|i| format!("{},{}\n", from + 5 * i, 10 + 5 * i)).collect() };
+    let log = read_bytes(format!("{}{}", climb(0), climb(100)).as_bytes(), LogOptions::default()).expect("a log");
+    assert_eq!(log.gaps.len(), 1);
+    assert_eq!((log.gaps[0].from, log.gaps[0].to), (Timestamp(55_000_000), Timestamp(100_000_000)));
+    assert_eq!(log.events.len(), 1);
+    assert_eq!(log.events[0].at, Timestamp(100_000_000));
+    assert_eq!(log.events[0].text, "the value fell from 65 to 10 in one step, as where the process was started anew");
+    assert_eq!(log.interval_seconds, Some(5.0));
+}
+
+#[test]
+fn the_header_that_lsof_counts_is_subtracted() {
+    let log = read_bytes(b"0,13\n5,0\n10,1\n", LogOptions { lsof_header: true }).expect("a log");
+    assert_eq!(log.points.values, [12.0, 0.0, 0.0]);
+}
+
+#[test]
+fn gzip_whole_in_members_and_cut() {
+    check(gzip(b"5,1\n10,2\n"), "5,1 10,2");
+    check([gzip(b"5,1\n1"), gzip(b"0,2\n")].concat(), "5,1 10,2");
+    let many: String =
+        (0..100_000u32).map(|i| format!("{},{}\n", 5 * i, i.wrapping_mul(2_654_435_761) >> 20)).collect();
+    let mut cut = gzip(many.as_bytes());
+    cut.truncate(cut.len() / 2);
+    let log = read_bytes(&cut, LogOptions::default()).expect("a log");
+    assert!(log.points.len() > 20_000, "{}", log.points.len());
+    assert!(log.notes.iter().any(|note| note.starts_with("unpacking failed after line")), "{:?}", log.notes);
+    check(&gzip(b"5,1\n")[..9], "unpack: unexpected end of file");
+    check(gzip(b""), "empty");
+}
+
+#[test]
+fn what_is_no_log_is_told_what_it_is() {
+    check("", "empty");
+    check("# a\n\n", "2 lines, all blank, comments or a header");
+    check("hello\n", "1 line, all blank, comments or a header");
+    check("hello\nworld\nagain\n", "line 2 skipped: it does not begin with a time: `world`, and so on for 2 lines");
+    check(b"SQLite format 3\0...", "an SQLite database");
+    check(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x03\0", "a binary file; name a recording or a log");
+    check([0xfd, b'7', b'z', b'X', b'Z', 0], "packed by xz; unpack it with `xz -dk` first");
+    check(b"\xff\xfe5\0,\x001\0", "text in UTF-16; convert it with `iconv -f UTF-16 -t UTF-8` first");
+    check(gzip(b"SQLite format 3\0..."), "an SQLite database");
+}
+
+#[test]
+fn errors_name_the_path_and_a_way_out() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let error = |path: &Path| {
+        read(path, LogOptions::default())
+            .expect_err("no log")
+            .to_string()
+            .replace(&folder.path().display().to_string(), "")
+    };
+    assert_eq!(error(&folder.path().join("gone")), "can't read /gone: there is no such file; check the path");
+    assert_eq!(error(folder.path()), "can't read : it is a folder; name a recording or a log in it");
+    let empty = folder.path().join("empty");
+    File::create(&empty).expect("a file");
+    assert!(error(&empty).starts_with("/empty is empty: no line of `unix_time,value` was ever written"));
+}
+
+#[test]
+fn a_recording_is_told_from_a_log_by_its_head() {
+    for log in [b"5,1\n".as_slice(), b"", b"time;count\n", &[0x1f, 0x8b, 8, 0], "# Größe\n".as_bytes()] {
+        assert!(looks_like_log(log), "{log:?}");
+    }
+    assert!(!looks_like_log(b"SQLite format 3\0\x10\0\x02\x02"));
+    assert!(!looks_like_log(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0"));
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_it_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..400), packed in any::<bool>()) {
+        if packed {
+            bytes.splice(0..0, gzip(b"5,1\n"));
+        }
+        let _ = read_bytes(&bytes, LogOptions::default());
+        let _ = looks_like_log(&bytes);
+    }
+
+    #[test]
+    fn no_text_makes_it_panic(text in "([0-9TZ:,;. \"'/+eé\\-]{0,30}\n?){0,10}") {
+        if let Ok(log) = read_bytes(text.as_bytes(), LogOptions { lsof_header: true }) {
+            prop_assert!(log.points.times.is_sorted());
+            prop_assert!(log.points.values.iter().all(|value| value.is_finite()));
+            prop_assert_eq!(log.points.times.len(), log.points.values.len());
+        }
+    }
+
+    #[test]
+    fn what_is_printed_is_read_back(
+        mut times in prop::collection::vec(prop_oneof![0i64..10_000, 1_000_000_000_000_000..2_000_000_000_000_000i64], 1..100),
+        values in prop::collection::vec(any::<f64>().prop_filter("a number", |value| value.is_finite()), 100),
+        packed in any::<bool>(),
+    ) {
+        times.sort_unstable();
+        times.dedup();
+        let times: Vec<Timestamp> = times.into_iter().map(Timestamp).collect();
+        let values = values[..times.len()].to_vec();
+        let mut text: String = times.iter().zip(&values).map(|(at, value)| format!("{},{value}\n", at.seconds())).collect();
+        let bytes = if packed { gzip(text.as_bytes()) } else { std::mem::take(&mut text).into_bytes() };
+        let log = read_bytes(&bytes, LogOptions::default()).expect("a log");
+        prop_assert_eq!(log.points.times, times);
+        let bits = |values: &[f64]| values.iter().map(|value| value.to_bits()).collect::<Vec<u64>>();
+        prop_assert_eq!(bits(&log.points.values), bits(&values));
+    }
+
+    #[test]
+    fn lines_in_any_order_make_the_same_points(times in prop::collection::btree_set(0i64..100_000, 1..60), seed in any::<u64>()) {
+        let mut lines: Vec<String> = times.iter().map(|at| format!("{at},{}\n", at % 97)).collect();
+        for index in (1..lines.len()).rev() {
+            lines.swap(index, (seed as usize).wrapping_mul(index + 1).wrapping_add(index * index) % (index + 1));
+        }
+        let log = read_bytes(lines.concat().as_bytes(), LogOptions::default()).expect("a log");
+        prop_assert_eq!(log.points.times, times.iter().map(|at| Timestamp(at * 1_000_000)).collect::<Vec<_>>());
+        prop_assert_eq!(log.points.values, times.iter().map(|at| (at % 97) as f64).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,328 @@
+//! Reads a recording, also one that is being written: everything is read as of the moment it was opened.
+
+use super::block;
+use super::error::StoreError;
+use super::schema;
+use crate::model::{
+    Access, Address, Cost, Event, EventKind, Gap, Group, Holder, Identity, Kind, Lifetime, LifetimeId, Limit, Points,
+    Population, Process, ProcessId, ProcessKey, Report, Resource, Series, SeriesKey, SocketType, State, Tally, Target,
+    Timestamp, Unit, UnixPeer, Verdict, VerdictChange,
+};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row};
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long a writer's checkpoint may hold us up.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// An open recording.
+#[derive(Debug)]
+pub struct Recording {
+    path: PathBuf,
+    connection: Connection,
+}
+
+impl Recording {
+    /// Opens it and says what is wrong with it where anything is.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let mut head = [0u8; 100];
+        let mut file = std::fs::File::open(path).map_err(|source| StoreError::io(path, "to read it", source))?;
+        let bytes = file.metadata().map_err(|source| StoreError::io(path, "to read it", source))?;
+        if bytes.is_dir() {
+            return Err(StoreError::Folder(path.to_owned()));
+        }
+        if bytes.len() == 0 {
+            return Err(StoreError::Empty(path.to_owned()));
+        }
+        let begun = file.read(&mut head).map_err(|source| StoreError::io(path, "to read it", source))?;
+        if !head.starts_with(b"SQLite format 3\0") {
+            return Err(StoreError::NotARecording(path.to_owned()));
+        }
+        let log_path = sidecar(path, "-wal");
+        let log_bytes = std::fs::metadata(&log_path).map_or(0, |found| found.len());
+        // SQLite's header: bytes 16 to 17 a page's size, 28 to 31 how many pages there are.
+        let page = u64::from(u16::from_be_bytes([head[16], head[17]]));
+        let page = if page == 1 { 65_536 } else { page };
+        let expected = page * u64::from(u32::from_be_bytes([head[28], head[29], head[30], head[31]]));
+        if begun < 100 || (bytes.len() < expected && log_bytes == 0) {
+            let reason = format!("it was cut short: {} of {expected} bytes are there", bytes.len());
+            return Err(StoreError::Damaged { path: path.to_owned(), reason });
+        }
+        let connection = Self::connect(path, log_bytes)?;
+        let recording = Recording { path: path.to_owned(), connection };
+        recording.check()?;
+        Ok(recording)
+    }
+
+    fn connect(path: &Path, log_bytes: u64) -> Result<Connection, StoreError> {
+        let failed = |source| StoreError::sqlite(path, source);
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+        connection.busy_timeout(BUSY).map_err(failed)?;
+        // One snapshot for all that is read.
+        match connection.execute_batch("BEGIN; SELECT count(*) FROM sqlite_schema;") {
+            Ok(()) => Ok(connection),
+            // A folder that we may not write has no room for the log's index. Without a log none is needed.
+            Err(_) if log_bytes == 0 => {
+                let address = format!("file:{}?immutable=1", escaped(path));
+                let connection =
+                    Connection::open_with_flags(address, flags | OpenFlags::SQLITE_OPEN_URI).map_err(failed)?;
+                connection.execute_batch("BEGIN; SELECT count(*) FROM sqlite_schema;").map_err(failed)?;
+                Ok(connection)
+            }
+            Err(source) => Err(failed(source)),
+        }
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        let pragma = |name: &str| -> Result<i64, StoreError> {
+            self.connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0)).map_err(|it| self.failed(it))
+        };
+        if pragma("application_id")? != schema::APPLICATION_ID {
+            return Err(StoreError::NotARecording(self.path.clone()));
+        }
+        let found = pragma("user_version")?;
+        if found > schema::VERSION {
+            return Err(StoreError::Newer { path: self.path.clone(), found, known: schema::VERSION });
+        }
+        Ok(())
+    }
+
+    /// Everything but the samples, the population and what is judged.
+    pub fn facts(&self) -> Result<Report, StoreError> {
+        let processes: BTreeMap<ProcessKey, Process> = self
+            .rows(
+                "SELECT id, boot_id, pid, start_ticks, name, command, uid, user, started, ended FROM process",
+                |row| {
+                    let boot_id: String = row.get(1)?;
+                    let process = Process {
+                        id: ProcessId {
+                            boot_id: boot_id.into(),
+                            pid: row.get(2)?,
+                            start_ticks: row.get::<_, i64>(3)? as u64,
+                        },
+                        name: row.get(4)?,
+                        command: row.get(5)?,
+                        uid: row.get(6)?,
+                        user: row.get(7)?,
+                        started: Timestamp(row.get(8)?),
+                        ended: row.get::<_, Option<i64>>(9)?.map(Timestamp),
+                    };
+                    Ok((ProcessKey(row.get(0)?), process))
+                },
+            )?
+            .into_iter()
+            .collect();
+        let span = "SELECT min(first), max(last), sum(ticks) FROM (SELECT first, last, ticks FROM segment
+                    UNION ALL SELECT min(at), max(at), count(*) FROM tick)";
+        let (from, to, ticks): (Option<i64>, Option<i64>, Option<i64>) =
+            self.one(span, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        let name: Option<String> = self.fact("target")?;
+        Ok(Report {
+            file: self.path.display().to_string(),
+            target: (!processes.is_empty()).then(|| Target { name: name.unwrap_or_default(), processes }),
+            from: Timestamp(from.unwrap_or(0)),
+            to: Timestamp(to.unwrap_or(0)),
+            ticks: ticks.unwrap_or(0) as u64,
+            every_seconds: self.fact("every_seconds")?,
+            gaps: self.rows("SELECT series, since, until, reason FROM gap ORDER BY since", |row| {
+                let series: String = row.get(0)?;
+                let series = (!series.is_empty()).then_some(series);
+                Ok(Gap { from: Timestamp(row.get(1)?), to: Timestamp(row.get(2)?), series, reason: row.get(3)? })
+            })?,
+            limits: self.rows(
+                "SELECT name, series, value FROM bound WHERE id IN (SELECT max(id) FROM bound GROUP BY name, series)",
+                |row| Ok(Limit { name: row.get(0)?, series: row.get(1)?, value: row.get(2)? }),
+            )?,
+            events: self.rows("SELECT at, process, kind, text FROM event ORDER BY at, id", |row| {
+                let kind: String = row.get(2)?;
+                let process: Option<u32> = row.get(1)?;
+                let at = Timestamp(row.get(0)?);
+                Ok(Event { at, process: process.map(ProcessKey), kind: EventKind::parse(&kind), text: row.get(3)? })
+            })?,
+            history: self.rows("SELECT at, kind, sentence FROM verdict ORDER BY at, id", |row| {
+                let kind: String = row.get(1)?;
+                Ok(VerdictChange { at: Timestamp(row.get(0)?), kind: Verdict::parse(&kind), sentence: row.get(2)? })
+            })?,
+            notes: self.rows("SELECT text FROM note ORDER BY first, text", |row| row.get(0))?,
+            cost: self
+                .connection
+                .query_row("SELECT cpu_seconds, memory_bytes, descriptors FROM cost", [], |row| {
+                    let memory_bytes = row.get::<_, i64>(1)? as u64;
+                    Ok(Cost { cpu_seconds: row.get(0)?, memory_bytes, descriptors: row.get::<_, i64>(2)? as u64 })
+                })
+                .optional()
+                .map_err(|source| self.failed(source))?,
+            ..Report::default()
+        })
+    }
+
+    /// The series that were recorded, in the order of their keys.
+    pub fn series(&self) -> Result<Vec<Series>, StoreError> {
+        self.rows("SELECT id, name, unit, process FROM series ORDER BY id", |row| {
+            let unit: String = row.get(2)?;
+            let process: Option<u32> = row.get(3)?;
+            let key = SeriesKey(row.get(0)?);
+            Ok(Series { key, name: row.get(1)?, unit: Unit::parse(&unit), process: process.map(ProcessKey) })
+        })
+    }
+
+    /// What was open, what was closed.
+    pub fn population(&self) -> Result<Population, StoreError> {
+        let mut holders: BTreeMap<i64, Vec<Holder>> = BTreeMap::new();
+        for (lifetime, holder) in self.rows("SELECT lifetime, process, fd, access FROM holder", |row| {
+            let access: Option<String> = row.get(3)?;
+            let access = access.as_deref().and_then(Access::parse);
+            Ok((row.get::<_, i64>(0)?, Holder { process: ProcessKey(row.get(1)?), fd: row.get(2)?, access }))
+        })? {
+            holders.entry(lifetime).or_default().push(holder);
+        }
+        let all = self.rows(
+            "SELECT id, kind, ipv6, socket_type, inode, name, local, remote, peer_inode, state, accepted_by, opened_after,
+                    opened, opened_exact, last_seen, closed, ended_with_process, identity_a, identity_b,
+                    bytes_sent, bytes_received, last_active
+             FROM lifetime LEFT JOIN activity ON activity.lifetime = lifetime.id",
+            |row| {
+                let id: i64 = row.get(0)?;
+                read_lifetime(row, holders.remove(&id).unwrap_or_default())
+            },
+        )?;
+        let (open, closed) = all.into_iter().partition(|lifetime| lifetime.closed.is_none());
+        let tallies = self.rows("SELECT kind, endpoint, opened, closed FROM tally", |row| {
+            let kind: String = row.get(0)?;
+            let group = Group { kind: Kind::parse(&kind), endpoint: row.get(1)? };
+            Ok((group, Tally { opened: row.get::<_, i64>(2)? as u64, closed: row.get::<_, i64>(3)? as u64 }))
+        })?;
+        Ok(Population::restore(open, closed, tallies.into_iter().collect()))
+    }
+
+    /// Hands every tick's values on, in the order of time. Holes are left out.
+    pub fn for_each_tick(&self, mut take: impl FnMut(Timestamp, &[(SeriesKey, f64)])) -> Result<(), StoreError> {
+        let mut values = Vec::new();
+        self.for_each_segment(|times, keys, columns| {
+            for (row, at) in times.iter().enumerate() {
+                values.clear();
+                let present = keys.iter().zip(columns).filter_map(|(key, column)| Some((*key, *column.get(row)?)));
+                values.extend(present.filter(|(_, value)| !value.is_nan()));
+                take(Timestamp(*at as i64), &values);
+            }
+        })
+    }
+
+    /// One series' samples; a tick that did not measure it is a hole.
+    pub fn points(&self, wanted: SeriesKey) -> Result<Points, StoreError> {
+        let mut points = Points::default();
+        self.for_each_segment(|times, keys, columns| {
+            let Some(place) = keys.iter().position(|key| *key == wanted) else { return };
+            for (at, value) in times.iter().zip(&columns[place]) {
+                points.push(Timestamp(*at as i64), *value);
+            }
+        })?;
+        Ok(points)
+    }
+
+    /// Hands on the times, keys and columns of each segment, then of each tick that is not sealed.
+    fn for_each_segment(&self, mut take: impl FnMut(&[f64], &[SeriesKey], &[Vec<f64>])) -> Result<(), StoreError> {
+        let damaged =
+            |error: block::BlockError| StoreError::Damaged { path: self.path.clone(), reason: error.to_string() };
+        let keys_of = |column: &[f64]| -> Vec<SeriesKey> { column.iter().map(|key| SeriesKey(*key as u32)).collect() };
+        let failed = |source| self.failed(source);
+        let mut statement = self.connection.prepare("SELECT columns FROM segment ORDER BY first").map_err(failed)?;
+        let mut rows = statement.query([]).map_err(failed)?;
+        while let Some(row) = rows.next().map_err(failed)? {
+            let blob: Vec<u8> = row.get(0).map_err(failed)?;
+            let columns = block::decode(&blob).map_err(damaged)?;
+            let [times, keys, values @ ..] = columns.as_slice() else {
+                return Err(damaged(block::BlockError::Damaged("a segment has no times")));
+            };
+            if values.len() != keys.len() || values.iter().any(|column| column.len() != times.len()) {
+                return Err(damaged(block::BlockError::Damaged("a segment's columns differ in length")));
+            }
+            take(times, &keys_of(keys), values);
+        }
+        let mut statement = self.connection.prepare("SELECT at, columns FROM tick ORDER BY at").map_err(failed)?;
+        let mut rows = statement.query([]).map_err(failed)?;
+        while let Some(row) = rows.next().map_err(failed)? {
+            let at: i64 = row.get(0).map_err(failed)?;
+            let blob: Vec<u8> = row.get(1).map_err(failed)?;
+            let columns = block::decode(&blob).map_err(damaged)?;
+            let [keys, values] = columns.as_slice() else {
+                return Err(damaged(block::BlockError::Damaged("a tick has no values")));
+            };
+            let single: Vec<Vec<f64>> = values.iter().map(|value| vec![*value]).collect();
+            take(&[at as f64], &keys_of(keys), &single);
+        }
+        Ok(())
+    }
+
+    fn fact<T: rusqlite::types::FromSql>(&self, name: &str) -> Result<Option<T>, StoreError> {
+        self.connection
+            .query_row("SELECT value FROM recording WHERE name = ?", [name], |row| row.get(0))
+            .optional()
+            .map_err(|source| self.failed(source))
+    }
+
+    fn one<T>(&self, sql: &str, read: impl FnOnce(&Row) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        self.connection.query_row(sql, [], read).map_err(|source| self.failed(source))
+    }
+
+    fn rows<T>(&self, sql: &str, read: impl FnMut(&Row) -> rusqlite::Result<T>) -> Result<Vec<T>, StoreError> {
+        let mut statement = self.connection.prepare(sql).map_err(|source| self.failed(source))?;
+        let rows = statement.query_map([], read).and_then(Iterator::collect);
+        rows.map_err(|source| self.failed(source))
+    }
+
+    fn failed(&self, source: rusqlite::Error) -> StoreError {
+        StoreError::sqlite(&self.path, source)
+    }
+}
+
+fn read_lifetime(row: &Row, holders: Vec<Holder>) -> rusqlite::Result<Lifetime> {
+    let text = |column: usize| row.get::<_, Option<String>>(column);
+    let time = |column: usize| row.get::<_, Option<i64>>(column).map(|at| at.map(Timestamp));
+    let count = |column: usize| row.get::<_, Option<i64>>(column).map(|count| count.map(|count| count as u64));
+    let identity = Identity(row.get::<_, i64>(17)? as u64, row.get::<_, i64>(18)? as u64);
+    let mut resource = Resource::new(identity, Kind::parse(&row.get::<_, String>(1)?));
+    resource.ipv6 = row.get(2)?;
+    resource.socket_type = text(3)?.and_then(|name| match name.as_str() {
+        "stream" => Some(SocketType::Stream),
+        "dgram" => Some(SocketType::Datagram),
+        "seqpacket" => Some(SocketType::Seqpacket),
+        _ => None,
+    });
+    resource.inode = count(4)?;
+    resource.name = text(5)?;
+    let address = |text: String| if resource.kind == Kind::Unix { Address::Unix(text) } else { Address::parse(&text) };
+    resource.local = text(6)?.map(address);
+    resource.remote = text(7)?.map(address);
+    resource.peer = count(8)?.map(|inode| UnixPeer { inode, owner: None });
+    resource.state = text(9)?.as_deref().and_then(State::parse);
+    resource.activity.bytes_sent = count(19)?;
+    resource.activity.bytes_received = count(20)?;
+    Ok(Lifetime {
+        id: LifetimeId(row.get::<_, i64>(0)? as u64),
+        resource,
+        holders,
+        accepted_by: text(10)?,
+        opened_after: time(11)?,
+        opened: Timestamp(row.get(12)?),
+        opened_exact: row.get(13)?,
+        last_seen: Timestamp(row.get(14)?),
+        closed: time(15)?,
+        ended_with_process: row.get(16)?,
+        last_active: time(21)?,
+    })
+}
+
+fn sidecar(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
+}
+
+/// A path as the path of a `file:` address.
+fn escaped(path: &Path) -> String {
+    path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23")
+}

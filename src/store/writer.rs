@@ -1,0 +1,383 @@
+//! Writes a recording: one transaction a tick.
+
+use super::block;
+use super::error::StoreError;
+use super::schema;
+use crate::model::{Lifetime, Points, Series, SeriesKey, SocketType, Tick, Timestamp, VerdictChange};
+use rusqlite::{CachedStatement, Connection, OpenFlags, Transaction, params};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Ticks that make a segment: an hour at 5 s.
+const SEAL_TICKS: usize = 720;
+
+/// Values that make a segment sooner, where there are many series: 8 MB in memory at the most.
+const SEAL_VALUES: usize = 1 << 20;
+
+/// Ticks of a segment of an imported log: long enough to compress well, short enough to read one for a zoom.
+const IMPORT_TICKS: usize = 8_192;
+
+/// How long a reader may hold us up before a tick counts as not written.
+const BUSY: Duration = Duration::from_secs(2);
+
+/// What is kept, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Samples and closed lifetimes older than this are dropped.
+    pub age: Duration,
+    /// The oldest are dropped when the file has grown beyond this.
+    pub bytes: u64,
+}
+
+impl Default for Retention {
+    /// A month and a gigabyte.
+    fn default() -> Self {
+        Retention { age: Duration::from_secs(31 * 86_400), bytes: 1 << 30 }
+    }
+}
+
+/// An open recording that grows.
+#[derive(Debug)]
+pub struct Writer {
+    path: PathBuf,
+    connection: Connection,
+    retention: Retention,
+    /// The ticks that are rows, not sealed yet.
+    unsealed: Vec<(Timestamp, Vec<(SeriesKey, f64)>)>,
+    unsealed_values: usize,
+}
+
+impl Writer {
+    /// Makes a new recording. Fails where the file exists: a recording never overwrites.
+    pub fn create(path: &Path, every: Duration, target: &str, retention: Retention) -> Result<Self, StoreError> {
+        // Made by us, so that nothing that appears meanwhile is written over, and closed to other users.
+        let mut options = std::fs::OpenOptions::new();
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        options.write(true).create_new(true).open(path).map_err(|source| match source.kind() {
+            std::io::ErrorKind::AlreadyExists => StoreError::Exists(path.to_owned()),
+            _ => StoreError::io(path, "to create it", source),
+        })?;
+        let made = Self::fill(path, every, target, retention);
+        if made.is_err() {
+            // Nothing is in it: leaving it would only be in the way.
+            let _ = std::fs::remove_file(path);
+        }
+        made
+    }
+
+    fn fill(path: &Path, every: Duration, target: &str, retention: Retention) -> Result<Self, StoreError> {
+        let failed = |source| StoreError::sqlite(path, source);
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+        connection.busy_timeout(BUSY).map_err(failed)?;
+        connection.execute_batch(schema::CREATE).map_err(failed)?;
+        connection.execute_batch(schema::WRITER).map_err(failed)?;
+        connection.set_prepared_statement_cache_capacity(32);
+        let program = concat!("unclosed ", env!("CARGO_PKG_VERSION"));
+        connection
+            .execute(
+                "INSERT INTO recording VALUES ('program', ?1), ('every_seconds', ?2), ('target', ?3)",
+                params![program, every.as_secs_f64(), target],
+            )
+            .map_err(failed)?;
+        Ok(Writer { path: path.to_owned(), connection, retention, unsealed: Vec::new(), unsealed_values: 0 })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes a tick, all of it or nothing, and the verdict where it has changed.
+    pub fn append(&mut self, tick: &Tick, verdict: Option<&VerdictChange>) -> Result<(), StoreError> {
+        let path = self.path.clone();
+        let seals = self.unsealed.len() + 1 >= SEAL_TICKS || self.unsealed_values + tick.values.len() >= SEAL_VALUES;
+        let transaction = self.connection.transaction().map_err(|source| StoreError::sqlite(&path, source))?;
+        write_tick(&transaction, tick)
+            .and_then(|()| verdict.map_or(Ok(()), |verdict| write_verdict(&transaction, verdict)))
+            .and_then(|()| {
+                if seals {
+                    let mut ticks: Vec<(Timestamp, &[(SeriesKey, f64)])> =
+                        self.unsealed.iter().map(|(at, values)| (*at, values.as_slice())).collect();
+                    ticks.push((tick.at, &tick.values));
+                    seal(&transaction, &ticks)?;
+                    retain(&transaction, self.retention, tick.at)?;
+                }
+                Ok(())
+            })
+            .and_then(|()| transaction.commit())
+            .map_err(|source| StoreError::sqlite(&path, source))?;
+        if seals {
+            self.unsealed.clear();
+            self.unsealed_values = 0;
+            // What was freed goes back to the file system; not doing so now only keeps it for later.
+            let _ = self.connection.execute_batch("PRAGMA incremental_vacuum(1000)");
+        } else {
+            self.unsealed.push((tick.at, tick.values.clone()));
+            self.unsealed_values += tick.values.len();
+        }
+        Ok(())
+    }
+
+    /// Writes a whole series at once, as segments: an imported log.
+    pub fn append_points(&mut self, series: &Series, points: &Points) -> Result<(), StoreError> {
+        let path = self.path.clone();
+        let write = |connection: &mut Connection| -> rusqlite::Result<()> {
+            let transaction = connection.transaction()?;
+            write_series(&transaction, series)?;
+            for (times, values) in points.times.chunks(IMPORT_TICKS).zip(points.values.chunks(IMPORT_TICKS)) {
+                let times: Vec<f64> = times.iter().map(|at| at.0 as f64).collect();
+                write_segment(&transaction, &times, &[f64::from(series.key.0)], &[values])?;
+            }
+            transaction.commit()
+        };
+        write(&mut self.connection).map_err(|source| StoreError::sqlite(&path, source))
+    }
+
+    /// The bytes that it takes on disk by now, the log beside it included.
+    pub fn bytes(&self) -> u64 {
+        let size = |path: &Path| std::fs::metadata(path).map_or(0, |found| found.len());
+        let mut log = self.path.clone().into_os_string();
+        log.push("-wal");
+        size(&self.path) + size(Path::new(&log))
+    }
+}
+
+impl Drop for Writer {
+    /// Folds the log into the file, so that a recording that was ended is one file and needs nothing beside it.
+    fn drop(&mut self) {
+        // Where that fails (a full disk, a reader) the log stays beside it and is part of the recording.
+        let _ = self.connection.query_row("PRAGMA journal_mode = DELETE", [], |_| Ok(()));
+    }
+}
+
+fn write_tick(transaction: &Transaction, tick: &Tick) -> rusqlite::Result<()> {
+    let at = tick.at.0;
+    for (key, process) in &tick.started {
+        transaction.prepare_cached("INSERT OR REPLACE INTO process VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")?.execute(
+            params![
+                key.0,
+                &*process.id.boot_id,
+                process.id.pid,
+                process.id.start_ticks as i64,
+                process.name,
+                process.command,
+                process.uid,
+                process.user,
+                process.started.0,
+                process.ended.map(|ended| ended.0)
+            ],
+        )?;
+    }
+    for key in &tick.ended {
+        transaction.prepare_cached("UPDATE process SET ended = ? WHERE id = ?")?.execute(params![at, key.0])?;
+    }
+    for series in &tick.added {
+        write_series(transaction, series)?;
+    }
+    if !tick.values.is_empty() {
+        let keys: Vec<f64> = tick.values.iter().map(|(key, _)| f64::from(key.0)).collect();
+        let values: Vec<f64> = tick.values.iter().map(|(_, value)| *value).collect();
+        let columns = block::encode(&[&keys, &values]);
+        transaction.prepare_cached("INSERT OR REPLACE INTO tick VALUES (?, ?)")?.execute(params![at, columns])?;
+    }
+    write_lifetimes(transaction, tick)?;
+    for limit in &tick.limits {
+        transaction
+            .prepare_cached("INSERT INTO bound(at, name, series, value) VALUES (?, ?, ?, ?)")?
+            .execute(params![at, limit.name, limit.series, limit.value])?;
+    }
+    for gap in &tick.gaps {
+        // A gap that lasts is one gap, however many ticks it takes.
+        transaction.prepare_cached("INSERT OR REPLACE INTO gap VALUES (?, ?, ?, ?)")?.execute(params![
+            gap.series.as_deref().unwrap_or(""),
+            gap.from.0,
+            gap.to.0,
+            gap.reason
+        ])?;
+    }
+    for event in &tick.events {
+        transaction
+            .prepare_cached("INSERT INTO event(at, process, kind, text) VALUES (?, ?, ?, ?)")?
+            .execute(params![event.at.0, event.process.map(|key| key.0), event.kind.name(), event.text])?;
+    }
+    for note in &tick.notes {
+        let upsert = "INSERT INTO note VALUES (?1, ?2, ?2, 1) ON CONFLICT DO UPDATE SET last = ?2, ticks = ticks + 1";
+        transaction.prepare_cached(upsert)?.execute(params![note, at])?;
+    }
+    if let Some(cost) = &tick.cost {
+        transaction.prepare_cached("INSERT OR REPLACE INTO cost VALUES (1, ?, ?, ?)")?.execute(params![
+            cost.cpu_seconds,
+            cost.memory_bytes as i64,
+            cost.descriptors as i64
+        ])?;
+    }
+    Ok(())
+}
+
+fn write_series(transaction: &Transaction, series: &Series) -> rusqlite::Result<()> {
+    let process = series.process.map(|key| key.0);
+    transaction.prepare_cached("INSERT OR REPLACE INTO series VALUES (?, ?, ?, ?)")?.execute(params![
+        series.key.0,
+        series.name,
+        series.unit.code(),
+        process
+    ])?;
+    Ok(())
+}
+
+fn write_verdict(transaction: &Transaction, verdict: &VerdictChange) -> rusqlite::Result<()> {
+    transaction.prepare_cached("INSERT INTO verdict(at, kind, sentence) VALUES (?, ?, ?)")?.execute(params![
+        verdict.at.0,
+        verdict.kind.word(),
+        verdict.sentence
+    ])?;
+    Ok(())
+}
+
+fn write_lifetimes(transaction: &Transaction, tick: &Tick) -> rusqlite::Result<()> {
+    let mut write = transaction.prepare_cached(
+        "INSERT OR REPLACE INTO lifetime VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )?;
+    let mut activity = transaction.prepare_cached("INSERT OR REPLACE INTO activity VALUES (?, ?, ?, ?)")?;
+    let mut forget_holders = transaction.prepare_cached("DELETE FROM holder WHERE lifetime = ?")?;
+    let mut hold = transaction.prepare_cached("INSERT OR REPLACE INTO holder VALUES (?, ?, ?, ?)")?;
+    let mut tally = transaction.prepare_cached(
+        "INSERT INTO tally VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET opened = opened + ?3, closed = closed + ?4",
+    )?;
+    for lifetime in &tick.opened {
+        write_lifetime(&mut write, lifetime)?;
+        write_activity(&mut activity, lifetime)?;
+        write_holders(&mut hold, lifetime)?;
+        let group = lifetime.group();
+        tally.execute(params![group.kind.name(), group.endpoint, 1, 0])?;
+    }
+    for lifetime in &tick.changed {
+        write_lifetime(&mut write, lifetime)?;
+        write_activity(&mut activity, lifetime)?;
+        forget_holders.execute([lifetime.id.0 as i64])?;
+        write_holders(&mut hold, lifetime)?;
+    }
+    for closing in &tick.closed {
+        let lifetime = &closing.lifetime;
+        if !lifetime.ended_with_process {
+            let group = lifetime.group();
+            tally.execute(params![group.kind.name(), group.endpoint, 0, 1])?;
+        }
+        for gone in closing.evicted.into_iter().chain((!closing.kept).then_some(lifetime.id)) {
+            forget_lifetime(transaction, gone.0 as i64)?;
+        }
+        if closing.kept {
+            write_lifetime(&mut write, lifetime)?;
+        }
+    }
+    Ok(())
+}
+
+fn write_lifetime(statement: &mut CachedStatement, lifetime: &Lifetime) -> rusqlite::Result<usize> {
+    let resource = &lifetime.resource;
+    let socket_type = resource.socket_type.map(|it| match it {
+        SocketType::Stream => "stream",
+        SocketType::Datagram => "dgram",
+        SocketType::Seqpacket => "seqpacket",
+    });
+    statement.execute(params![
+        lifetime.id.0 as i64,
+        resource.kind.name(),
+        resource.ipv6,
+        socket_type,
+        resource.inode.map(|inode| inode as i64),
+        resource.name,
+        resource.local.as_ref().map(ToString::to_string),
+        resource.remote.as_ref().map(ToString::to_string),
+        resource.peer.as_ref().map(|peer| peer.inode as i64),
+        resource.state.map(crate::model::State::name),
+        lifetime.accepted_by,
+        lifetime.opened_after.map(|at| at.0),
+        lifetime.opened.0,
+        lifetime.opened_exact,
+        lifetime.last_seen.0,
+        lifetime.closed.map(|at| at.0),
+        lifetime.ended_with_process,
+        resource.identity.0 as i64,
+        resource.identity.1 as i64
+    ])
+}
+
+fn write_activity(statement: &mut CachedStatement, lifetime: &Lifetime) -> rusqlite::Result<()> {
+    let activity = &lifetime.resource.activity;
+    let (sent, received) = (activity.bytes_sent.map(|it| it as i64), activity.bytes_received.map(|it| it as i64));
+    if sent.is_some() || received.is_some() || lifetime.last_active.is_some() {
+        statement.execute(params![lifetime.id.0 as i64, sent, received, lifetime.last_active.map(|at| at.0)])?;
+    }
+    Ok(())
+}
+
+fn write_holders(statement: &mut CachedStatement, lifetime: &Lifetime) -> rusqlite::Result<()> {
+    for holder in &lifetime.holders {
+        let access = holder.access.map(crate::model::Access::letter);
+        statement.execute(params![lifetime.id.0 as i64, holder.process.0, holder.fd, access])?;
+    }
+    Ok(())
+}
+
+fn forget_lifetime(transaction: &Transaction, id: i64) -> rusqlite::Result<()> {
+    transaction.prepare_cached("DELETE FROM lifetime WHERE id = ?")?.execute([id])?;
+    transaction.prepare_cached("DELETE FROM activity WHERE lifetime = ?")?.execute([id])?;
+    transaction.prepare_cached("DELETE FROM holder WHERE lifetime = ?")?.execute([id])?;
+    Ok(())
+}
+
+/// Turns the unsealed ticks into one segment.
+fn seal(transaction: &Transaction, ticks: &[(Timestamp, &[(SeriesKey, f64)])]) -> rusqlite::Result<()> {
+    let times: Vec<f64> = ticks.iter().map(|(at, _)| at.0 as f64).collect();
+    let mut columns: std::collections::BTreeMap<SeriesKey, Vec<f64>> = std::collections::BTreeMap::new();
+    for (row, (_, values)) in ticks.iter().enumerate() {
+        for (key, value) in *values {
+            columns.entry(*key).or_insert_with(|| vec![f64::NAN; ticks.len()])[row] = *value;
+        }
+    }
+    let keys: Vec<f64> = columns.keys().map(|key| f64::from(key.0)).collect();
+    let values: Vec<&[f64]> = columns.values().map(Vec::as_slice).collect();
+    write_segment(transaction, &times, &keys, &values)?;
+    transaction.execute("DELETE FROM tick", [])?;
+    Ok(())
+}
+
+fn write_segment(transaction: &Transaction, times: &[f64], keys: &[f64], values: &[&[f64]]) -> rusqlite::Result<()> {
+    let (Some(first), Some(last)) = (times.first(), times.last()) else { return Ok(()) };
+    let mut columns = vec![times, keys];
+    columns.extend(values);
+    transaction.prepare_cached("INSERT OR REPLACE INTO segment VALUES (?, ?, ?, ?)")?.execute(params![
+        *first as i64,
+        *last as i64,
+        times.len() as i64,
+        block::encode(&columns)
+    ])?;
+    Ok(())
+}
+
+/// Drops what is too old, and the oldest of what is too much. What is still open stays.
+fn retain(transaction: &Transaction, retention: Retention, now: Timestamp) -> rusqlite::Result<()> {
+    drop_before(transaction, (now - retention.age).0)?;
+    let pragma = |name: &str| transaction.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0));
+    let page_bytes = pragma("page_size")?;
+    while (pragma("page_count")? - pragma("freelist_count")?) * page_bytes > retention.bytes as i64 {
+        let oldest = "SELECT last FROM segment WHERE last < (SELECT max(last) FROM segment) ORDER BY first LIMIT 1";
+        let Ok(last) = transaction.query_row(oldest, [], |row| row.get::<_, i64>(0)) else { break };
+        drop_before(transaction, last + 1)?;
+    }
+    Ok(())
+}
+
+fn drop_before(transaction: &Transaction, moment: i64) -> rusqlite::Result<()> {
+    transaction.execute("DELETE FROM segment WHERE last < ?", [moment])?;
+    transaction.execute("DELETE FROM gap WHERE until < ?", [moment])?;
+    transaction.execute("DELETE FROM event WHERE at < ?", [moment])?;
+    for table in ["activity", "holder"] {
+        let sql = format!("DELETE FROM {table} WHERE lifetime IN (SELECT id FROM lifetime WHERE closed < ?)");
+        transaction.execute(&sql, [moment])?;
+    }
+    transaction.execute("DELETE FROM lifetime WHERE closed < ?", [moment])?;
+    Ok(())
+}
