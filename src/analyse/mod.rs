@@ -3,6 +3,16 @@
 //! [`Analysis`] holds each series in constant memory and judges whenever it is asked. Lifetimes decide where they are:
 //! named things that outlived all that was closed need no trend, and a count that rises without them is load. Where
 //! there are none (a log, memory, a folder's size) the floor of the series is asked.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `survivors`, `openings` | which open ones outlived what was closed; when those were opened |
+//! | `bins`, `falls` | a series in constant memory; where it restarts |
+//! | `series`, `views` | the verdict on one series; the views of its floor |
+//! | `trend`, `season`, `steps` | a rise, what repeats and what shifts, by least squares |
+//! | `limits`, `sentence`, `distribution` | when it breaks; in words; intervals |
+
+#![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test that finds nothing shall fail"))]
 
 mod bins;
 mod census;

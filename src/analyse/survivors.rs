@@ -49,10 +49,14 @@ const SURVIVORS_MIN_EARLY: usize = 8;
 const SURVIVORS_MIN_CAUTIOUS: usize = 8;
 const EARLY_SECONDS: f64 = 600.0;
 
-/// Where nothing was closed: so many must have been opened after the first tenth of the watch ...
+/// Until then the pools of a program that starts with the watch have opened: a share of the watch, and seconds.
+const POOLS_OPEN: f64 = 0.03;
+const POOLS_OPEN_SECONDS: f64 = 5.0;
+/// The share of the watch that is its start where nothing is ever closed.
+const START: f64 = 0.1;
+/// Where nothing was closed: so many must have been opened after the start ...
 const LATE_MIN: usize = 5;
 const LATE_MIN_BY_AGE: usize = 10;
-const START: f64 = 0.1;
 /// ... and most of the open ones.
 const LATE_SHARE_MIN: f64 = 0.6;
 
@@ -189,7 +193,7 @@ fn judge_group(watch: &Watch, group: Group, cohort: &mut Cohort, closed: u64) ->
     cohort.silences.sort_unstable_by(f64::total_cmp);
     let has_yardstick = cohort.ages.len() >= CLOSINGS_MIN;
     if has_yardstick {
-        weigh_against_closed(cohort);
+        weigh_against_closed(watch, cohort);
     } else {
         weigh_by_openings(watch, cohort);
     }
@@ -268,7 +272,7 @@ fn judge_group(watch: &Watch, group: Group, cohort: &mut Cohort, closed: u64) ->
 }
 
 /// Age and silence of each open one against those that were closed.
-fn weigh_against_closed(cohort: &mut Cohort) {
+fn weigh_against_closed(watch: &Watch, cohort: &mut Cohort) {
     let by_age = Yardstick::new(&cohort.ages, cohort.open.iter().map(|open| open.age));
     let by_silence = (cohort.silences.len() >= CLOSINGS_MIN)
         .then(|| Yardstick::new(&cohort.silences, cohort.open.iter().filter_map(|open| open.silent)));
@@ -281,9 +285,12 @@ fn weigh_against_closed(cohort: &mut Cohort) {
             (by_age.probability(open.age), silent.map_or(0.0, |(yardstick, silent)| yardstick.probability(silent)))
         })
         .collect();
+    let pools_are_open = (POOLS_OPEN * watch.seconds).max(POOLS_OPEN_SECONDS);
     for (open, (by_age, by_silence)) in cohort.open.iter_mut().zip(weighed) {
-        // Age alone is the weaker witness: those who talk for long are not all leaked.
-        let by_age = if by_age > BY_AGE_FROM { by_age } else { by_age.min(Judged::LEAKED_FROM) };
+        // Age alone is the weaker witness: those who talk for long are not all leaked, least of all those that were
+        // there at the start, as a pool's are.
+        let is_of_start = open.silent.is_some() && open.lifetime.opened.seconds_since(watch.from) < pools_are_open;
+        let by_age = if by_age > BY_AGE_FROM && !is_of_start { by_age } else { by_age.min(Judged::LEAKED_FROM) };
         open.probability = Some(by_age.max(by_silence));
         open.recognised_after = match longest_silence {
             Some(longest_silence) if by_silence > Judged::LEAKED_FROM => longest_silence,
@@ -509,6 +516,17 @@ pub(super) mod tests {
         assert_eq!(found.kind, Verdict::Leak);
         assert!(found.leaked.len() >= 40 + 25, "{}", found.leaked.len());
         assert!(found.rate.clone().unwrap().high < 700.0, "the old ones are no openings");
+    }
+
+    #[test]
+    fn beside_a_leak_a_pool_that_is_used_is_not_flagged() {
+        for older in [true, false] {
+            let pool = (0..3).map(|i| Life { older, used_until: Some(1e9), ..tcp(0.3 * f64::from(i), None) });
+            let scene = with(with(traffic(60), (5..60).map(|i| tcp(f64::from(i) + 0.3, None))), pool);
+            let found = &judged(&scene, 60.0).groups[0];
+            assert_eq!(found.kind, Verdict::Leak);
+            assert!(found.leaked.iter().all(|id| scene[id.0 as usize].used_until != Some(1e9)), "{found:?}");
+        }
     }
 
     #[test]
