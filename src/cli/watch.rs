@@ -120,7 +120,8 @@ fn follow(
 fn introduce(session: &Session, name: &str, pid: Option<u32>, options: &SamplingOptions, form: Form) {
     let pid = pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
     let every = duration_words(options.every.as_secs_f64());
-    talk(&format!("Watching {name}{pid} every {every}, sampled from {}.", session.source()));
+    let source = if pid.is_empty() { String::new() } else { format!(", sampled from {}", session.source()) };
+    talk(&format!("Watching {name}{pid} every {every}{source}."));
     if let Some(file) = session.file() {
         let size = text::bytes(Session::bytes_per_hour(options.every));
         talk(&format!(

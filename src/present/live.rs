@@ -1,5 +1,6 @@
 //! What `watch` shows while it watches: one screen that is drawn anew, plain lines, or `unix_time,value`.
 
+use super::table::printable;
 use super::text::{self, badge, bytes};
 use crate::model::{Address, Lifetime, Report, Timestamp, Unit, duration_words};
 use std::collections::VecDeque;
@@ -78,7 +79,7 @@ impl<W: Write> Live for PlainLines<W> {
         if let Some(finding) = report.verdict() {
             let word = finding.kind.word().to_owned();
             if self.said.as_ref() != Some(&word) {
-                writeln!(self.out, "{} {}", badge(finding.kind), finding.sentence)?;
+                writeln!(self.out, "{} {}", badge(finding.kind), printable(&finding.sentence))?;
                 self.said = Some(word);
             }
         }
@@ -174,7 +175,7 @@ impl<W: Write> Live for Screen<W> {
         }
         frame.push_str("\x1b[H");
         for (row, line) in self.lines(report, width, height).iter().take(height).enumerate() {
-            let line: String = line.chars().map(|c| if c.is_control() { '?' } else { c }).take(width).collect();
+            let line: String = printable(line).chars().take(width).collect();
             frame.push_str(&format!("\x1b[{};1H\x1b[2K{line}", row + 1));
         }
         frame.push_str("\x1b[J");
