@@ -454,7 +454,7 @@ pub(super) mod tests {
         let found_at = (1..120).map(f64::from).find(|at| leaks(&scene, *at)).unwrap();
         assert!((25.0..35.0).contains(&found_at), "{found_at}");
         let found = &judged(&scene, 60.0).groups[0];
-        let rate = found.rate.clone().unwrap();
+        let rate = found.rate.unwrap();
         assert!(rate.low < 3_600.0 && 3_600.0 < rate.high && (rate.per_hour - 3_600.0).abs() < 200.0, "{rate:?}");
         assert!(found.since.unwrap().seconds() < 1.0 && found.leaked.len() >= 45, "{found:?}");
         assert!(found.leaked.iter().all(|id| scene[id.0 as usize].closed.is_none()));
@@ -474,7 +474,7 @@ pub(super) mod tests {
                 with(
                     traffic(120).into_iter().map(accepted).collect(),
                     (0..120)
-                        .map(|i| f64::from(i))
+                        .map(f64::from)
                         .map(|at| accepted(Life { used_until: Some(at), ..tcp(at, Some(at + 75.0)) })),
                 ),
             ),
@@ -484,10 +484,7 @@ pub(super) mod tests {
                 "clients that stay",
                 (0..60).map(|i| accepted(Life { used_until: Some(1e9), ..tcp(2.0 * f64::from(i), None) })).collect(),
             ),
-            (
-                "downloads of 45 s",
-                with(traffic(120), (0..120).map(|i| f64::from(i)).map(|at| tcp(at, Some(at + 45.0)))),
-            ),
+            ("downloads of 45 s", with(traffic(120), (0..120).map(f64::from).map(|at| tcp(at, Some(at + 45.0))))),
         ];
         for (name, scene) in scenes {
             for at in (1..240).map(|half| f64::from(half) / 2.0) {
@@ -515,7 +512,7 @@ pub(super) mod tests {
         let found = &judged(&scene, 300.0).groups[0];
         assert_eq!(found.kind, Verdict::Leak);
         assert!(found.leaked.len() >= 40 + 25, "{}", found.leaked.len());
-        assert!(found.rate.clone().unwrap().high < 700.0, "the old ones are no openings");
+        assert!(found.rate.unwrap().high < 700.0, "the old ones are no openings");
     }
 
     #[test]
@@ -540,7 +537,7 @@ pub(super) mod tests {
 
     #[test]
     fn files_are_judged_by_age_and_later() {
-        let closed = (0..600).map(|i| f64::from(i)).map(|at| file(at, Some(at + 0.6)));
+        let closed = (0..600).map(f64::from).map(|at| file(at, Some(at + 0.6)));
         let scene = with(closed.collect(), (0..60).map(|i| file(10.0 * f64::from(i), None)));
         assert!(!leaks(&scene, 80.0) && leaks(&scene, 200.0));
         assert_eq!(judged(&scene, 600.0).groups[0].longest_silence_seconds, None);
