@@ -33,7 +33,7 @@ pub(super) fn of_group(found: &GroupJudgement, exhausts: Option<&Exhaustion>, at
             until(exhausts, at),
         ),
         _ => format!(
-            "undecided on {subject}: {} of {} open {things} {outlived} and {silence}, but {}",
+            "{subject}: {} of {} open {things} {outlived} and {silence}, but {}",
             found.suspects,
             found.open,
             found.doubt.as_deref().unwrap_or("there are few"),
@@ -58,7 +58,7 @@ pub(super) fn of_series(
             until(exhausts, at)
         ),
         (Verdict::Clean, ..) => format!("no leak in {name}: {}", found.reason),
-        _ => format!("undecided on {name}: {}", found.reason),
+        _ => format!("{name} can't be told yet: {}", found.reason),
     }
 }
 
