@@ -17,7 +17,7 @@ pub(super) fn of_group(found: &GroupJudgement, exhausts: Option<&Exhaustion>, at
         (1.., Some(longest)) => {
             format!("outlived all {} that were closed (longest {})", found.closed, duration_words(longest))
         }
-        _ => "were never closed, nor was any other".into(),
+        _ => "came one after another with none ever closed,".into(),
     };
     let silence = match found.longest_silence_seconds {
         Some(silence) => format!("are silent for up to {}", duration_words(silence)),
