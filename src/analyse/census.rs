@@ -161,15 +161,18 @@ impl Census {
                     let id = LifetimeId(self.next_lifetime);
                     self.next_lifetime += 1;
                     self.open.insert(resource.identity, id);
+                    let last_active = last_active(resource, snapshot.at);
+                    // It carried something before we saw it: so it was open by then.
+                    let opened = last_active.map_or(snapshot.at, |active| active.min(snapshot.at));
                     tick.opened.push(Lifetime {
                         id,
                         holders,
                         accepted_by: listeners.accepted(resource),
                         opened_after: self.last_at,
-                        opened: snapshot.at,
+                        opened: self.last_at.map_or(opened, |last| opened.max(last)),
                         opened_exact: false,
                         last_seen: snapshot.at,
-                        last_active: last_active(resource, snapshot.at),
+                        last_active,
                         closed: None,
                         ended_with_process: false,
                         resource: resource.clone(),
