@@ -108,7 +108,7 @@ fn time_that_runs_backwards_is_sorted_and_told() {
     );
     check(
         "3600,3\n3605,4\n0,1\n5,2\n",
-        "0,1 5,2 3600,3 3605,4\ngap 5 3600: no line for 60 min, where one comes every 5.0 s\n\
+        "0,1 5,2 3600,3 3605,4\ngap 5 3600: no line for 60 min, where one comes every 5 s\n\
          note line 3: the time steps back by 60 min, as where a clock was set back or logs were joined; all samples are kept, sorted by time",
     );
 }
