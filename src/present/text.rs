@@ -207,8 +207,11 @@ fn resources(out: &mut dyn Write, report: &Report, shown: Shown) -> io::Result<(
     ];
     table::write(out, &columns, &cells, 2)?;
     if rows.len() > most {
-        let which = if count > most { "--leaked lists all that leaked" } else { "--closed lists all" };
-        writeln!(out, "  ... {} more: unclosed show {} {which}", rows.len() - most, report.file)?;
+        if count > most {
+            writeln!(out, "  ... {} more that leaked: unclosed show {} --leaked", count - most, report.file)?;
+        } else {
+            writeln!(out, "  ... {} more: unclosed show {} --closed", rows.len() - most, report.file)?;
+        }
     }
     Ok(())
 }
