@@ -2,7 +2,7 @@
 //! `cargo run --release --example page_fixture -- OUT.html KIND [COUNT]`.
 //!
 //! Kinds: `leak` (all that a page can hold), `empty`, `log` (no resources), `spike` (COUNT samples, one of them high),
-//! `rows` (COUNT resources), `walk`, `gaussian` and `uniform` (COUNT samples of hard-to-compress data).
+//! `rows` (COUNT resources), `many` (COUNT series of a day), `blocks` (no page: encoded columns, and their values' bits, in JSON), `walk`, `gaussian` and `uniform` (COUNT samples of hard-to-compress data).
 
 use std::fs::File;
 use std::io;
@@ -13,6 +13,7 @@ use unclosed::model::{
     Target, Timestamp, Unit, Verdict, VerdictChange,
 };
 use unclosed::present::page::{self, PageSeries};
+use unclosed::store::block;
 
 /// 2026-11-23 18:14:28 UTC.
 const START_SECONDS: f64 = 1_795_457_668.0;
@@ -28,16 +29,46 @@ fn main() -> io::Result<()> {
     let usage = || io::Error::other("usage: page_fixture OUT.html KIND [COUNT]");
     let (out, kind) = (arguments.next().ok_or_else(usage)?, arguments.next().ok_or_else(usage)?);
     let count = arguments.next().map_or(Ok(1_000_000), |count| count.parse()).map_err(|_| usage())?;
+    if kind == "blocks" {
+        return std::fs::write(out, blocks());
+    }
     let (report, series) = match kind.as_str() {
         "leak" => leak(),
         "empty" => (Report::default(), Vec::new()),
         "rows" => rows(count),
+        "many" => many(count),
         "log" => log(&kind, 4_212),
         "spike" | "walk" | "gaussian" | "uniform" => log(&kind, count),
         _ => return Err(usage()),
     };
     let series: Vec<PageSeries> = series.iter().map(|made| made.on(&report)).collect();
     page::write(&mut File::create(out)?, &report, &series)
+}
+
+/// Blocks of all forms in hexadecimal, with the bits of the values that they hold.
+fn blocks() -> String {
+    let mut random = Random(11);
+    let noise: Vec<f64> = (0..500).map(|_| (random.unit() - 0.5) * 1e9).collect();
+    let columns: [Vec<f64>; 9] = [
+        Vec::new(),
+        vec![0.0, -1.0, 1.0, -2.0, 9_007_199_254_740_990.0, -9_007_199_254_740_990.0, 255.0, 256.0],
+        (0..300).map(|index| at(index).0 as f64).collect(),
+        (0..300).map(|index| 0.001 * f64::from(index * index) - 7.5).collect(),
+        (0..300).map(|index| if index % 7 == 3 { f64::NAN } else { f64::from(index) }).collect(),
+        vec![f64::NAN; 9],
+        vec![-0.0, 0.1 + 0.2, f64::INFINITY, f64::MIN_POSITIVE, 1e300, f64::NAN],
+        noise.iter().map(|value| value.round()).collect(),
+        noise,
+    ];
+    let hexadecimal = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let bits = |column: &[f64]| column.iter().map(|value| format!("\"{:016x}\"", value.to_bits())).collect::<Vec<_>>();
+    let one = |columns: &[&[f64]]| {
+        let values: Vec<String> = columns.iter().map(|column| format!("[{}]", bits(column).join(","))).collect();
+        format!("{{\"block\":\"{}\",\"bits\":[{}]}}", hexadecimal(&block::encode(columns)), values.join(","))
+    };
+    let mut made: Vec<String> = columns.iter().map(|column| one(&[column])).collect();
+    made.push(one(&columns.each_ref().map(Vec::as_slice)));
+    format!("[{}]", made.join(","))
 }
 
 /// A series that was made up, and the verdict on it.
@@ -99,7 +130,7 @@ fn log(shape: &str, count: usize) -> (Report, Vec<Made>) {
             walked
         }
         "gaussian" => 5_000.0 + 1_000.0 * random.gaussian(),
-        "uniform" => random.unit() * 65_536.0 - 0.5,
+        "uniform" => (random.unit() * 65_536.0).floor(),
         _ => 5.0 + (index / 75) as f64 + 3.0 * random.unit(),
     });
     let sentence = "The floor of `value` rose from 5 to 63: 10.0 an hour. Counts alone can't tell which.";
@@ -165,7 +196,18 @@ fn rows(count: usize) -> (Report, Vec<Made>) {
     (report, series)
 }
 
-/// An hour of a service that leaks 37 connections to its database, under names that try to break out of the page.
+fn many(count: usize) -> (Report, Vec<Made>) {
+    let (report, mut series) = leak();
+    let mut random = Random(9);
+    series.extend((0..count).map(|index| {
+        let name = format!("connections:10.0.{}.{}:5432", index / 256, index % 256);
+        let verdict = Finding::new(Verdict::Clean, name.clone(), "");
+        Made::new(&name, Unit::Count, points(17_280, |_| 40.0 * random.unit()), verdict)
+    }));
+    (report, series)
+}
+
+/// Four hours of a service that leaks 37 connections to its database, under names that try to break out of the page.
 fn leak() -> (Report, Vec<Made>) {
     const TICKS: usize = 2_880;
     let mut random = Random(3);
@@ -264,7 +306,12 @@ fn leak() -> (Report, Vec<Made>) {
     let made = vec![
         Made::new("threads", Unit::Count, threads, clean("threads")),
         Made::new("descriptors:pipe", Unit::Count, pipes, clean("descriptors:pipe")),
-        Made::new("descriptors", Unit::Count, descriptors, clean("descriptors")),
+        Made::new(
+            "descriptors",
+            Unit::Count,
+            descriptors,
+            Finding { subject: "descriptors".to_owned(), ..of_series.clone() },
+        ),
         Made::new("memory", Unit::Bytes, memory, clean("memory")),
         Made::new("connections", Unit::Count, connections, of_series),
     ];

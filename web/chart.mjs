@@ -6,11 +6,25 @@ import { decimalsFor, moment, offset, quantity } from './format.mjs';
 /** The height of the drawing, in CSS pixels. */
 const HEIGHT = 220;
 
-/** A limit up to so many times the largest value is drawn without being asked for: above, it would flatten the line. */
-const LIMIT_NEAR = 2;
+/** A limit is drawn without being asked for where the values still move over a third of the height beside it. */
+const LIMIT_STRETCH = 3;
 
 /** An event or limit is named by the pointer from so many pixels away. */
 const NEAR_PIXELS = 6;
+
+/**
+ * How the time axis is labelled, by the step between two labels in seconds: label, and what is put below it where the
+ * year, the month, the day ... is another than at the label before (uPlot's form).
+ */
+const DAY = '\n{YYYY}-{MM}-{DD}';
+const TIME_AXIS = [
+  [365 * 86400, '{YYYY}', null, null, null, null, null, null, 1],
+  [28 * 86400, '{YYYY}-{MM}', null, null, null, null, null, null, 1],
+  [86400, '{MM}-{DD}', '\n{YYYY}', null, null, null, null, null, 1],
+  [60, '{HH}:{mm}', DAY, null, DAY, null, null, null, 1],
+  [1, '{HH}:{mm}:{ss}', DAY, null, DAY, null, null, null, 1],
+  [0.001, '{HH}:{mm}:{ss}.{fff}', DAY, null, DAY, null, null, null, 1],
+];
 
 /** The signs of the sorts of events. */
 export const EVENT_SIGNS = { started: '▲', ended: '▼', restart: '↻', mark: '◆' };
@@ -39,6 +53,7 @@ export class Chart {
     this.turn = 0;
     this.visible = false;
     this.stale = true;
+    this.drawLimitTools();
     this.listen();
     span.onChange(() => this.refresh());
     new ResizeObserver(() => this.resize()).observe(this.plot);
@@ -58,11 +73,16 @@ export class Chart {
     const { from, to } = this.span;
     const coarse = this.layers.sliceAtHand(from, to, width);
     if (coarse) this.draw(coarse);
-    const slice = await this.layers.slice(from, to, width);
-    if (turn !== this.turn) return;
+    const slice = await this.layers.slice(from, to, width).catch(problem => this.say(problem));
+    if (!slice || turn !== this.turn) return;
     this.stale = false;
     if (!coarse || coarse.samples !== slice.samples) this.draw(slice);
     this.plot.dispatchEvent(new CustomEvent('drawn', { bubbles: true }));
+  }
+
+  /** Says why nothing is drawn: a cut file, or a browser that can't inflate. */
+  say(problem) {
+    this.plot.append(element('p', {}, `This can't be drawn: ${problem.message}`));
   }
 
   draw(slice) {
@@ -94,15 +114,15 @@ export class Chart {
       width: this.plot.clientWidth,
       height: HEIGHT,
       legend: { show: false },
-      padding: [12, 12, 0, 0],
+      padding: [20, 12, 0, 0],
       scales: {
         x: { time: true, range: () => [this.span.from, this.span.to] },
         y: { range: (_, low, high) => this.rangeOfValues(low, high) },
       },
       axes: [
-        { ...axis, space: 90 },
+        { ...axis, space: 90, values: TIME_AXIS },
         {
-          ...axis, size: 76, space: 36, ...(unit === 'By' ? { incrs: powersOfTwo } : { incrs: undefined }),
+          ...axis, size: unit === 'By' ? 72 : 56, space: 36, incrs: unit === 'By' ? powersOfTwo : undefined,
           values: (_, ticks) => ticks.map(tick => quantity(tick, unit)),
         },
       ],
@@ -118,7 +138,7 @@ export class Chart {
         points: { size: 7, show: (_, index) => (index === 3 ? undefined : false) },
         y: false,
         sync: { key: 'time', filters: { pub: type => type === 'mousemove' || type === 'mouseleave' } },
-        bind: { dblclick: () => () => this.span.reset(), mousedown: (_, __, select) => event => this.press(event, select) },
+        bind: { dblclick: () => () => this.span.reset() },
       },
       hooks: {
         drawClear: [() => this.drawHoles()],
@@ -127,7 +147,6 @@ export class Chart {
         setSelect: [() => this.zoomToSelection()],
       },
     }, [this.slice.x, this.slice.low, this.slice.high, this.slice.middle], this.plot);
-    this.drawLimitTools();
   }
 
   resize() {
@@ -142,7 +161,6 @@ export class Chart {
   /** From zero, unless the values lie so close together that zero would hide how they move. */
   rangeOfValues(low, high) {
     if (low == null || high == null) return [0, 1];
-    this.highest = Math.max(high, this.highest ?? high);
     for (const limit of this.limits) {
       if (this.isLimitShown(limit)) high = Math.max(high, limit.value);
     }
@@ -153,7 +171,8 @@ export class Chart {
   }
 
   isLimitShown(limit) {
-    return limit.asked ?? limit.value <= LIMIT_NEAR * (this.highest ?? 0);
+    const { lowest, highest } = this.series;
+    return limit.asked ?? limit.value - lowest <= LIMIT_STRETCH * (highest - lowest);
   }
 
   drawLimitTools() {
@@ -164,7 +183,7 @@ export class Chart {
         onclick: () => {
           limit.asked = !this.isLimitShown(limit);
           this.drawLimitTools();
-          this.draw(this.slice);
+          if (this.slice) this.draw(this.slice);
         },
       }, `${shown ? 'Hide' : 'Show'} limit ${quantity(limit.value, this.series.unit)} (${limit.name})`);
     }));
@@ -217,7 +236,12 @@ export class Chart {
       ctx.fillText(`${limit.name} ${quantity(limit.value, this.series.unit)}`, right - 6 * scale, y + 14 * scale);
     }
     ctx.textAlign = 'center';
-    for (const event of this.around.events.filter(({ at }) => at >= this.span.from && at <= this.span.to)) {
+    let taken = -Infinity;
+    for (const event of this.around.events) {
+      if (event.at < this.span.from || event.at > this.span.to) continue;
+      // Of several on one spot one is drawn, however many there are; the list below the charts has them all.
+      if (this.chart.valToPos(event.at, 'x') - taken < 2) continue;
+      taken = this.chart.valToPos(event.at, 'x');
       const x = upright(event.at, this.color('event'), [2, 4]);
       ctx.fillStyle = this.color('quiet');
       ctx.fillText(EVENT_SIGNS[event.kind] ?? '◆', x, bbox.top + bbox.height - 4 * scale);
@@ -225,10 +249,14 @@ export class Chart {
     const { kind, since } = this.series.verdict;
     if (since != null && (kind === 'leak' || kind === 'plateau') && since >= this.span.from && since <= this.span.to) {
       const x = upright(since, this.color(kind), [4, 3]);
+      // Its label stands above the plot, where no line crosses it.
+      ctx.restore();
+      ctx.save();
+      ctx.font = `${12 * scale}px system-ui, sans-serif`;
       ctx.fillStyle = this.color(`${kind}-text`);
       const fits = x + 110 * scale < right;
       ctx.textAlign = fits ? 'left' : 'right';
-      ctx.fillText(kind === 'leak' ? 'leaks since here' : 'full since here', x + (fits ? 6 : -6) * scale, bbox.top + 12 * scale);
+      ctx.fillText(kind === 'leak' ? 'leaks since here' : 'full since here', x, bbox.top - 5 * scale);
     }
     ctx.restore();
   }
@@ -271,13 +299,8 @@ export class Chart {
     this.chart.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
   }
 
-  /** Dragging selects; with Shift, or the middle button, it pans. */
-  press(event, select) {
-    if (!event.shiftKey && event.button !== 1) {
-      select(event);
-      return;
-    }
-    event.preventDefault();
+  /** Moves the span with the pointer until the button is let go. */
+  startPan(event) {
     const { from, to } = this.span;
     const start = event.clientX;
     const perPixel = (to - from) / this.chart.over.clientWidth;
@@ -294,7 +317,14 @@ export class Chart {
     this.plot.addEventListener('keydown', event => {
       if (!event.ctrlKey && !event.metaKey && !event.altKey && this.span.key(event.key)) event.preventDefault();
     });
-    this.plot.addEventListener('mousedown', () => this.plot.focus({ preventScroll: true }));
+    // Dragging selects, which uPlot does; with Shift, or the middle button, it pans, and uPlot must not see it.
+    this.plot.addEventListener('mousedown', event => {
+      this.plot.focus({ preventScroll: true });
+      if (!event.shiftKey && event.button !== 1) return;
+      event.preventDefault();
+      event.stopPropagation();
+      this.startPan(event);
+    }, { capture: true });
     this.plot.addEventListener('wheel', event => {
       // Scrolling the page over a chart must not get stuck in it: it zooms once it was clicked, or with Ctrl.
       if (!event.ctrlKey && document.activeElement !== this.plot) return;
@@ -312,6 +342,7 @@ export class Chart {
 /** A series' figures in words, for those who don't see its chart. */
 export function seriesInWords(series) {
   const parts = [`last ${quantity(series.last, series.unit)}`];
+  if (series.lowest !== series.highest) parts.push(`between ${quantity(series.lowest, series.unit)} and ${quantity(series.highest, series.unit)}`);
   const { rate_per_hour: speed, since } = series.verdict;
   if (speed != null) parts.push(`${speed > 0 ? '+' : ''}${quantity(speed, series.unit)} per hour`);
   if (since != null) parts.push(`since ${moment(since)}`);

@@ -17,6 +17,14 @@ export function element(tag, attributes = {}, ...children) {
   return node;
 }
 
+/** A sentence; what stands between two backticks is code. */
+export function prose(text) {
+  const parts = text.split('`');
+  // An odd number of backticks are no pairs.
+  if (parts.length % 2 === 0) return [text];
+  return parts.map((part, index) => (index % 2 === 1 ? element('code', {}, part) : part));
+}
+
 /** A button with a label for those who don't see its sign. */
 export function button(sign, label, onclick) {
   return element('button', { type: 'button', title: label, 'aria-label': label, onclick }, sign);

@@ -10,8 +10,8 @@ import { decodeBlock } from './block.mjs';
  *   high: (number|null)[]}} Slice
  */
 
-/** How many decoded blocks are kept: 16,384 samples take 256 KiB, so about 24 MiB in all. */
-const KEPT_MAX = 96;
+/** How many decoded blocks are kept: 65,536 samples take 1 MiB, so 32 MiB in all. */
+const KEPT_MAX = 32;
 
 /** Decoded blocks by id, the one used last at the end; a promise while it is being decoded. */
 const kept = new Map();
@@ -138,12 +138,14 @@ function cutSamples(blocks, gaps, from, to) {
       const at = times[i] / 1e6;
       const previous = x.length > 0 ? x[x.length - 1] : at;
       while (gap < gaps.length && gaps[gap][1] <= previous) gap += 1;
-      if (gap < gaps.length && gaps[gap][0] < at && at > previous) {
+      const missing = Number.isNaN(values[i]);
+      // A step over a gap is broken in its middle, unless a sample beside it is missing anyway.
+      if (gap < gaps.length && gaps[gap][0] < at && !missing && x.length > 0 && middle[middle.length - 1] !== null) {
         x.push((previous + at) / 2);
         middle.push(null);
       }
       x.push(at);
-      middle.push(Number.isNaN(values[i]) ? null : values[i]);
+      middle.push(missing ? null : values[i]);
     }
   }
   const none = new Array(x.length).fill(null);

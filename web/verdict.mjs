@@ -1,6 +1,6 @@
 // The answer: a card that is read in two seconds.
 
-import { element } from './element.mjs';
+import { element, prose } from './element.mjs';
 import { duration, moment, momentWithOffset, percent, quantity, rate, VERDICTS } from './format.mjs';
 
 /** A word with its sign, coloured by its kind. */
@@ -17,7 +17,7 @@ export function drawVerdict(card, facts) {
   const verdict = facts.verdict ?? { kind: 'undecided', sentence: 'Nothing was judged yet.', history: [], steps: [] };
   const unit = facts.series.find(series => series.name === verdict.series)?.unit ?? '1';
   card.classList.add(verdict.kind);
-  card.append(badge(verdict.kind), element('p', { class: 'sentence' }, verdict.sentence));
+  card.append(badge(verdict.kind), element('p', { class: 'sentence' }, ...prose(verdict.sentence)));
   const figures = element('dl', { class: 'figures' });
   const figure = (term, value, more) => figures.append(element('div', {},
     element('dt', {}, term), element('dd', {}, value, more && element('span', { class: 'quiet' }, more))));
@@ -48,12 +48,12 @@ export function drawVerdict(card, facts) {
   const others = facts.findings.slice(1);
   if (others.length > 0) {
     card.append(element('details', {}, element('summary', {}, `${others.length} more finding${others.length > 1 ? 's' : ''}`),
-      element('ul', { class: 'plain' }, ...others.map(other => element('li', {}, badge(other.kind), ' ', other.sentence)))));
+      element('ul', { class: 'plain' }, ...others.map(other => element('li', {}, badge(other.kind), ' ', ...prose(other.sentence))))));
   }
   if (verdict.steps.length > 0 || verdict.history.length > 1) {
     card.append(element('details', {}, element('summary', {}, 'How it was judged'),
-      element('ul', {}, ...verdict.steps.map(step => element('li', {}, step))),
+      element('ul', {}, ...verdict.steps.map(step => element('li', {}, ...prose(step)))),
       element('ul', { class: 'plain' }, ...verdict.history.map(change => element('li', {},
-        element('span', { class: 'quiet' }, `${momentWithOffset(change.at)} `), badge(change.kind), ' ', change.sentence ?? '')))));
+        element('span', { class: 'quiet' }, `${momentWithOffset(change.at)} `), badge(change.kind), ' ', ...prose(change.sentence))))));
   }
 }

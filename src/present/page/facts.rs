@@ -2,7 +2,7 @@
 
 use super::PageSeries;
 use super::blocks::{Layer, Layers};
-use crate::model::{Finding, Lifetime, Limit, ProcessKey, Report, Timestamp, VerdictChange};
+use crate::model::{Access, Finding, Lifetime, Limit, ProcessKey, Report, State, Timestamp, VerdictChange};
 use serde::{Serialize, Serializer};
 use std::path::Path;
 
@@ -65,6 +65,8 @@ struct SeriesFacts<'a> {
     unit: &'static str,
     pid: Option<u32>,
     last: Option<f64>,
+    lowest: Option<f64>,
+    highest: Option<f64>,
     verdict: &'a Finding,
     limits: Vec<LimitFacts<'a>>,
     /// True where it is drawn without being asked for.
@@ -151,11 +153,14 @@ fn change(change: &VerdictChange) -> ChangeFacts<'_> {
 
 fn of_series<'a>(report: &Report, series: &PageSeries<'a>, layers: &Layers, shown: bool) -> SeriesFacts<'a> {
     let limit = |limit: &&'a Limit| LimitFacts { name: &limit.name, value: limit.value };
+    let measured = || series.points.values.iter().copied().filter(|value| !value.is_nan());
     SeriesFacts {
         name: &series.series.name,
         unit: series.series.unit.code(),
         pid: series.series.process.and_then(|process| pid(report, process)),
-        last: series.points.values.iter().rev().find(|value| !value.is_nan()).copied(),
+        last: measured().next_back(),
+        lowest: measured().reduce(f64::min),
+        highest: measured().reduce(f64::max),
         verdict: series.verdict,
         limits: series.limits.iter().map(limit).collect(),
         shown,
@@ -215,7 +220,7 @@ fn of_resource<'a>(report: &Report, lifetime: &'a Lifetime) -> ResourceFacts<'a>
         id: lifetime.id.0.to_string(),
         kind: resource.kind.name(),
         fd: first.map(|holder| holder.fd),
-        access: first.and_then(|holder| holder.access).map(|access| access.letter()),
+        access: first.and_then(|holder| holder.access).map(Access::letter),
         name: resource.name.as_deref(),
         holders: (lifetime.holders.iter())
             .map(|holder| HolderFacts { pid: pid(report, holder.process), fd: holder.fd })
@@ -223,7 +228,7 @@ fn of_resource<'a>(report: &Report, lifetime: &'a Lifetime) -> ResourceFacts<'a>
         inode: resource.inode,
         local: resource.local.as_ref().map(ToString::to_string),
         remote: resource.remote.as_ref().map(ToString::to_string),
-        state: resource.state.map(|state| state.name()),
+        state: resource.state.map(State::name),
         opened: lifetime.opened,
         opened_after: lifetime.opened_after,
         opened_exact: lifetime.opened_exact,
