@@ -54,33 +54,33 @@
 
 /// One descriptor as lsof has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Record {
+pub(crate) struct Record {
     /// The process.
-    pub pid: u32,
+    pub(crate) pid: u32,
     /// Its command, cut at lsof's width (9 unless `+c` says otherwise).
-    pub command: String,
+    pub(crate) command: String,
     /// Its user, by name; by number where the name isn't known.
-    pub user: String,
+    pub(crate) user: String,
     /// The descriptor's number. What has none (`cwd`, `txt`, `mem`) is left out.
-    pub fd: i32,
+    pub(crate) fd: i32,
     /// `r`, `w` or `u`; `None` where lsof doesn't know.
-    pub access: Option<char>,
+    pub(crate) access: Option<char>,
     /// The TYPE column.
-    pub type_name: String,
+    pub(crate) type_name: String,
     /// The NODE column: a protocol for sockets of the internet, else the inode; empty where the table has none.
-    pub node: String,
+    pub(crate) node: String,
     /// The inode, whichever column it stands in.
-    pub inode: Option<u64>,
+    pub(crate) inode: Option<u64>,
     /// The DEVICE column where it is a number or an address; for sockets of the internet it is the inode.
-    pub device: String,
+    pub(crate) device: String,
     /// The NAME column without the state.
-    pub name: String,
+    pub(crate) name: String,
     /// The state, without parentheses.
-    pub state: Option<String>,
+    pub(crate) state: Option<String>,
 }
 
 /// Reads what `lsof -F` printed; descriptors in lsof's order.
-pub fn parse(text: &str) -> Vec<Record> {
+pub(crate) fn parse(text: &str) -> Vec<Record> {
     let mut records = Vec::new();
     let mut process = Record::default();
     let mut current: Option<Record> = None;
@@ -135,13 +135,13 @@ impl Record {
     }
 
     /// `TYPE NODE NAME STATE`, a `-` for what is missing.
-    pub fn row(&self) -> String {
+    pub(crate) fn row(&self) -> String {
         let node = if self.node.is_empty() { "-" } else { &self.node };
         format!("{} {node} {} {}", self.type_name, self.name, self.state.as_deref().unwrap_or("-"))
     }
 
     /// The kind by our names (`model::Kind`).
-    pub fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         let name = self.name.as_str();
         match self.type_name.as_str() {
             "IPv4" | "IPv6" if self.node == "TCP" => "tcp",
@@ -181,17 +181,17 @@ impl Record {
 
     /// Our end of a socket of the internet as we write it: `10.0.0.1:5432`, `[::1]:5432`; `*` becomes the family's own
     /// address of any host.
-    pub fn local(&self) -> Option<String> {
+    pub(crate) fn local(&self) -> Option<String> {
         self.ends().map(|(local, _)| local)
     }
 
     /// The other end.
-    pub fn remote(&self) -> Option<String> {
+    pub(crate) fn remote(&self) -> Option<String> {
         self.ends().and_then(|(_, remote)| remote)
     }
 
     /// The state by the kernel's names.
-    pub fn kernel_state(&self) -> Option<&str> {
+    pub(crate) fn kernel_state(&self) -> Option<&str> {
         match self.state.as_deref() {
             Some("CONNECTED") => Some("ESTABLISHED"),
             Some("UNCONNECTED") => Some("CLOSE"),
@@ -200,17 +200,17 @@ impl Record {
     }
 
     /// A Unix socket's `STREAM`, `DGRAM` or `SEQPACKET`.
-    pub fn socket_type(&self) -> Option<&str> {
+    pub(crate) fn socket_type(&self) -> Option<&str> {
         self.words().find_map(|word| word.strip_prefix("type="))
     }
 
     /// A Unix socket's path or `@` name, without what follows the path's first space; `None` where it has none.
-    pub fn unix_name(&self) -> Option<&str> {
+    pub(crate) fn unix_name(&self) -> Option<&str> {
         self.words().next().filter(|word| !word.starts_with("type="))
     }
 
     /// The inode of a Unix socket's peer, told with `+E`.
-    pub fn peer_inode(&self) -> Option<u64> {
+    pub(crate) fn peer_inode(&self) -> Option<u64> {
         self.words().find_map(|word| word.strip_prefix("->INO=")).and_then(|inode| inode.parse().ok())
     }
 

@@ -104,7 +104,7 @@ pub enum LogError {
     },
 }
 
-/// Reads the log at `path`. Takes sixteen bytes of memory a sample, and as much again for one that is out of order.
+/// Reads the log at `path`. Takes 16 bytes of memory a sample, and 24 more while a log that is out of order is sorted.
 ///
 /// # Errors
 /// Where it can't be read, or no line of it is understood.
@@ -140,6 +140,10 @@ const HEAD_LENGTH: u64 = 4096;
 const LINE_LENGTH_MAX: usize = 64 * 1024;
 
 const BUFFER_LENGTH: usize = 4 * LINE_LENGTH_MAX;
+
+/// A sample this far in time from both its neighbours, which are within a day of each other, comes from a damaged line:
+/// digits are missing, or those of two lines ran together. Kept, it would stretch the log over centuries.
+const STRAY_SECONDS: f64 = 30.0 * 86_400.0;
 
 /// Skipped lines that are told one by one.
 const SKIPPED_TOLD_MAX: u64 = 10;
@@ -214,6 +218,8 @@ struct Reader {
     steps_back: Vec<StepBack>,
     notes: Vec<String>,
     lines: u64,
+    /// The line of the last sample.
+    sample_line: u64,
     skipped: u64,
     /// The header, so that it is known again where logs were joined.
     header: Option<String>,
@@ -236,7 +242,7 @@ impl Reader {
     /// Takes a line, `None` where it was too long to be held.
     fn add_line(&mut self, line: Option<&[u8]>) {
         self.lines += 1;
-        let Some(line) = line else { return self.skip("", "it is longer than 64 KiB") };
+        let Some(line) = line else { return self.skip(self.lines, "", "it is longer than 64 KiB") };
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if let Some((at, value)) = line::read_plain(line) {
             return self.add_sample(at, value);
@@ -252,7 +258,7 @@ impl Reader {
             Err(_) if self.points.is_empty() && self.header.is_none() && is_header(line) => {
                 self.header = Some(line.to_owned());
             }
-            Err(reason) => self.skip(line, reason),
+            Err(reason) => self.skip(self.lines, line, reason),
         }
     }
 
@@ -265,17 +271,32 @@ impl Reader {
     }
 
     fn add_sample(&mut self, at: Timestamp, value: f64) {
+        self.drop_stray(at);
         if self.points.times.last().is_some_and(|last| at < *last) {
             self.steps_back.push(StepBack { index: self.points.len(), line: self.lines });
         }
         self.points.push(at, value);
+        self.sample_line = self.lines;
     }
 
-    fn skip(&mut self, line: &str, reason: &str) {
+    /// Drops the last sample where the one before it and the next, at `at`, show it to be a stray.
+    fn drop_stray(&mut self, at: Timestamp) {
+        let [.., before, last] = self.points.times[..] else { return };
+        let apart = |one: Timestamp, other: Timestamp| one.seconds_since(other).abs();
+        if apart(last, at) < STRAY_SECONDS || apart(last, before) < STRAY_SECONDS || apart(before, at) > 86_400.0 {
+            return;
+        }
+        self.points.times.pop();
+        self.points.values.pop();
+        self.steps_back.pop_if(|step| step.index == self.points.len());
+        self.skip(self.sample_line, "", "its time is more than 30 days off from those around it");
+    }
+
+    fn skip(&mut self, number: u64, line: &str, reason: &str) {
         self.skipped += 1;
         if self.skipped <= SKIPPED_TOLD_MAX {
             let excerpt = excerpt(line);
-            self.notes.push(format!("line {} skipped: {reason}{excerpt}", self.lines));
+            self.notes.push(format!("line {number} skipped: {reason}{excerpt}"));
         }
     }
 

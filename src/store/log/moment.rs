@@ -31,6 +31,7 @@ pub(super) fn read(text: &str) -> Result<(Timestamp, Form, &str), &'static str> 
     let (digits, rest) = split_digits(text);
     match (digits.len(), rest.as_bytes().first()) {
         (0, _) => Err("it does not begin with a time"),
+        (1 | 2, Some(b':')) => Err("its time has no date"),
         (4, Some(b'-' | b'/')) => read_date(text),
         (14, after) if after != Some(&b'.') => match compact(digits) {
             Some(at) => Ok((at, Form::Unzoned, rest)),
@@ -267,6 +268,7 @@ mod tests {
         check("2017-02-16T,1", "its time is broken off");
         check("2017-02-16T20:06:,1", "its time is broken off");
         check("2017-02,1", "its date is broken off");
+        check("20:06:04,1", "its time has no date");
         check("time,count", "it does not begin with a time");
         check("", "it does not begin with a time");
     }

@@ -114,6 +114,22 @@ fn time_that_runs_backwards_is_sorted_and_told() {
 }
 
 #[test]
+fn a_time_of_a_damaged_line_does_not_stretch_the_log() {
+    // Digits lost, and those of two lines run together: 1974, and 2441 as microseconds.
+    check(
+        "1487279164,1\n148727916,2\n1487279174,3\n14872791487279169,4\n1487279184,5\n",
+        "1487279164,1 1487279174,3 1487279184,5\n\
+         note line 2 skipped: its time is more than 30 days off from those around it\n\
+         note line 4 skipped: its time is more than 30 days off from those around it\n\
+         note times in microseconds, by their magnitude",
+    );
+    // A clock that is set for good is no stray.
+    let told =
+        read_bytes(b"5,1\n10,2\n1487279174,3\n1487279179,4\n", LogOptions::default()).map(|log| log.points.len());
+    assert_eq!(told, Ok(4));
+}
+
+#[test]
 fn of_one_time_the_last_counts() {
     check(
         "0,1\n5,2\n5,3\n10,4\n",
