@@ -8,9 +8,9 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use unclosed::model::{
-    Access, Address, Cost, Event, EventKind, Exhaustion, Finding, Gap, Holder, Identity, Judged, Kind, Lifetime,
-    LifetimeId, Limit, Points, Process, ProcessId, ProcessKey, Rate, Report, Resource, Series, SeriesKey, State,
-    Target, Timestamp, Unit, Verdict, VerdictChange,
+    Access, Address, Cost, Event, EventKind, Exhaustion, Finding, Gap, Group, Holder, Identity, Judged, Kind, Lifetime,
+    LifetimeId, Limit, Points, Population, Process, ProcessId, ProcessKey, Rate, Report, Resource, Series, SeriesKey,
+    State, Tally, Target, Timestamp, Unit, Verdict, VerdictChange,
 };
 use unclosed::present::page::{self, PageSeries};
 use unclosed::store::block;
@@ -189,9 +189,16 @@ fn target(name: &str) -> Target {
     Target { name: name.to_owned(), processes: [(ProcessKey(0), process)].into() }
 }
 
+/// What is open, besides many that were closed.
+fn population(open: Vec<Lifetime>) -> Population {
+    let group = Group { kind: Kind::Tcp, endpoint: "10.0.0.5:5432".to_owned() };
+    Population::restore(open, Vec::new(), [(group, Tally { opened: 4_212, closed: 4_212 })].into())
+}
+
 fn rows(count: usize) -> (Report, Vec<Made>) {
     let (mut report, series) = leak();
-    report.open = (0..count as u64).map(|id| connection(id, at(id as usize % 700), 5432 + (id % 3) as u16)).collect();
+    let open = (0..count as u64).map(|id| connection(id, at(id as usize % 700), 5432 + (id % 3) as u16)).collect();
+    report.population = population(open);
     report.judged.leak_probability = (0..count as u64).step_by(10).map(|id| (LifetimeId(id), 0.97)).collect();
     (report, series)
 }
@@ -271,6 +278,7 @@ fn leak() -> (Report, Vec<Made>) {
         from: at(0),
         to: at(TICKS - 1),
         ticks: TICKS as u64,
+        every_seconds: Some(INTERVAL_SECONDS),
         gaps: vec![Gap {
             from: at(1_499),
             to: at(1_560),
@@ -286,9 +294,7 @@ fn leak() -> (Report, Vec<Made>) {
             VerdictChange { at: at(0), kind: Verdict::Undecided, sentence: "Too early to tell.".to_owned() },
             VerdictChange { at: at(900), kind: Verdict::Leak, sentence: leak.sentence },
         ],
-        open,
-        closed: Vec::new(),
-        closed_total: 4_212,
+        population: population(open),
         limits: vec![
             Limit { name: "RLIMIT_NOFILE".to_owned(), series: "descriptors".to_owned(), value: 1024.0 },
             Limit { name: "memory.max".to_owned(), series: "memory".to_owned(), value: 402_653_184.0 },
