@@ -55,6 +55,30 @@ impl Run {
         Run::program("sh", ["-c", line]).env("unclosed", env!("CARGO_BIN_EXE_unclosed"))
     }
 
+    /// Further arguments, blanks between them.
+    pub(crate) fn and(mut self, arguments: &str) -> Self {
+        self.command.args(arguments.split_ascii_whitespace());
+        self
+    }
+
+    /// One further argument, blanks and all.
+    pub(crate) fn and_whole(mut self, argument: &str) -> Self {
+        self.command.arg(argument);
+        self
+    }
+
+    /// `--output FILE`.
+    pub(crate) fn output(mut self, file: &Path) -> Self {
+        self.command.arg("--output").arg(file);
+        self
+    }
+
+    /// Files as further arguments.
+    pub(crate) fn files(mut self, files: &[PathBuf]) -> Self {
+        self.command.args(files);
+        self
+    }
+
     pub(crate) fn within(mut self, folder: &Path) -> Self {
         self.command.current_dir(folder);
         self
@@ -137,8 +161,11 @@ impl Running {
         self.wait(what, |line| &line.out, wanted)
     }
 
-    /// Waits for a line of its stderr that contains `text`.
+    /// Waits for a line of its stderr that contains `text`, or finds it among those that came already.
     pub(crate) fn complaint(&mut self, text: &str) -> String {
+        if let Some(line) = self.err.lines().find(|line| line.contains(text)) {
+            return line.to_owned();
+        }
         self.wait(&format!("{text:?} on stderr"), |line| &line.err, |line| line.contains(text))
     }
 
