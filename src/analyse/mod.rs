@@ -3,6 +3,16 @@
 //! [`Analysis`] holds each series in constant memory and judges whenever it is asked. Lifetimes decide where they are:
 //! named things that outlived all that was closed need no trend, and a count that rises without them is load. Where
 //! there are none (a log, memory, a folder's size) the floor of the series is asked.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `survivors`, `openings` | which open ones outlived what was closed; when those were opened |
+//! | `bins`, `falls` | a series in constant memory; where it restarts |
+//! | `series`, `views` | the verdict on one series; the views of its floor |
+//! | `trend`, `season`, `steps` | a rise, what repeats and what shifts, by least squares |
+//! | `limits`, `sentence`, `distribution` | when it breaks; in words; intervals |
+
+#![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test that finds nothing shall fail"))]
 
 mod bins;
 mod census;
@@ -10,6 +20,7 @@ mod distribution;
 mod falls;
 mod fold;
 mod limits;
+mod openings;
 mod season;
 mod sentence;
 mod series;
@@ -34,7 +45,7 @@ use survivors::{GroupJudgement, Survivors};
 /// arenas and caches settle within some minutes.
 const WARM_UP_SECONDS: f64 = 600.0;
 /// The same for any other number.
-const WATCH_MIN_SECONDS: f64 = 300.0;
+const WATCH_MIN_SECONDS: f64 = 180.0;
 /// How long lifetimes must be watched before nothing that stands out means that nothing leaks.
 const CLEAN_AFTER_SECONDS: f64 = 60.0;
 /// Restarts that are remembered; the latest is the one that counts.
@@ -88,15 +99,16 @@ impl Analysis {
         let mut series = Vec::new();
         let of_groups: Vec<Finding> = survivors.iter().flat_map(|found| self.of_groups(found, limits, at)).collect();
         for (of, bins) in self.series.values() {
+            let last = bins.last.map(|last| last.1);
             let verdict = match &survivors {
                 Some(survivors) if counts_lifetimes(&of.name) => following(of, bins, survivors, &of_groups),
-                _ => of_series(of, bins, &self.restarts, limits, at),
+                _ => {
+                    let verdict = of_series(of, bins, &self.restarts, limits, at);
+                    findings.push(verdict.clone());
+                    verdict
+                }
             };
-            let is_own = survivors.is_none() || !counts_lifetimes(&of.name);
-            if is_own {
-                findings.push(verdict.clone());
-            }
-            series.push(SeriesReport { series: of.clone(), last: bins.last.map(|last| last.1), verdict });
+            series.push(SeriesReport { series: of.clone(), last, verdict });
         }
         findings.extend(survivors.as_ref().and_then(|found| of_all_lifetimes(found, &of_groups)));
         findings.extend(of_groups);
@@ -246,4 +258,181 @@ fn following(series: &Series, bins: &Bins, survivors: &Survivors, of_groups: &[F
     };
     finding.series = Some(series.name.clone());
     finding
+}
+
+#[cfg(test)]
+mod tests {
+    use super::survivors::tests::{population, tcp, traffic};
+    use super::trend::tests::noise;
+    use super::*;
+    use crate::model::Unit;
+    use proptest::prelude::*;
+
+    const HOUR: f64 = 3_600.0;
+
+    fn named(key: u32, name: &str) -> Series {
+        Series { key: SeriesKey(key), name: name.into(), unit: Unit::Count, process: None }
+    }
+
+    /// The verdict on one series, a value every `every` seconds.
+    fn verdict_on(name: &str, every: f64, values: &[f64]) -> Finding {
+        let mut analysis = Analysis::new();
+        analysis.add_series(&named(0, name));
+        for (i, value) in values.iter().enumerate() {
+            analysis.observe(Timestamp::from_seconds(every * i as f64), &[(SeriesKey(0), *value)]);
+        }
+        let end = Timestamp::from_seconds(every * (values.len() - 1) as f64);
+        analysis.judge(end, &Population::default(), &[]).findings.remove(0)
+    }
+
+    /// Load that comes and goes, on a level that rises by so much in all.
+    fn load(count: usize, rise: f64, seed: u64) -> Vec<f64> {
+        (0..count)
+            .map(|i| {
+                let wave = 5.0 * (i as f64 / 9.0).sin();
+                (60.0 + rise * i as f64 / count as f64 + wave + 2.0 * noise(seed * 10_000 + i as u64)).round()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_leak_under_load_has_its_rate_and_since() {
+        let values: Vec<f64> =
+            load(1_440, 0.0, 3).iter().enumerate().map(|(i, y)| y + (i.max(500) - 500) as f64 / 12.0).collect();
+        let finding = verdict_on("value", 5.0, &values);
+        assert_eq!(finding.kind, Verdict::Leak, "{}", finding.sentence);
+        let rate = finding.rate_per_hour.unwrap();
+        assert!(finding.rate_low.unwrap() < 60.0 && 60.0 < finding.rate_high.unwrap() && (50.0..70.0).contains(&rate));
+        assert!((finding.since.unwrap().seconds() - 2_500.0).abs() < 400.0, "{:?}", finding.since);
+        assert!(finding.sentence.contains("/h (") && finding.sentence.contains("its floor"), "{}", finding.sentence);
+    }
+
+    #[test]
+    fn load_without_a_leak_is_clean() {
+        for seed in 0..20 {
+            let finding = verdict_on("value", 5.0, &load(1_000, 0.0, seed));
+            assert_eq!(finding.kind, Verdict::Clean, "{seed}: {}", finding.sentence);
+        }
+    }
+
+    #[test]
+    fn too_little_is_undecided_and_says_for_how_long() {
+        let finding = verdict_on("value", 5.0, &load(20, 200.0, 1));
+        assert_eq!(finding.kind, Verdict::Undecided);
+        assert!(finding.sentence.contains("20 samples of the 40 it takes, about 100 s more"), "{}", finding.sentence);
+        let ramp: Vec<f64> = (0..120).map(|i| 1e6 * f64::from(i)).collect();
+        let finding = verdict_on("memory", 1.0, &ramp);
+        assert_eq!(finding.kind, Verdict::Undecided);
+        assert!(finding.sentence.contains("about 8 min more"), "{}", finding.sentence);
+        assert_eq!(verdict_on("memory", 1.0, &[1.0]).kind, Verdict::Undecided);
+    }
+
+    #[test]
+    fn lifetimes_decide_where_they_are() {
+        // Load rises from 1 to 200 connections and all are closed in time: no leak, whatever the count does.
+        let mut analysis = Analysis::new();
+        analysis.add_series(&named(0, "connections"));
+        analysis.add_series(&named(1, "descriptors"));
+        for i in 0..1_200 {
+            let at = Timestamp::from_seconds(f64::from(i) / 2.0);
+            analysis.observe(at, &[(SeriesKey(0), f64::from(i) / 6.0), (SeriesKey(1), 10.0 + f64::from(i) / 6.0)]);
+        }
+        let limits = [Limit { name: "RLIMIT_NOFILE".into(), series: "descriptors".into(), value: 1_024.0 }];
+        let end = Timestamp::from_seconds(600.0);
+        let judged = analysis.judge(end, &population(&traffic(600), 600.0), &limits);
+        assert_eq!(judged.findings[0].kind, Verdict::Clean, "{}", judged.findings[0].sentence);
+        assert!(judged.series.iter().all(|report| report.verdict.kind == Verdict::Clean));
+
+        // One of them a second is never closed.
+        let mut scene = traffic(600);
+        scene.extend((0..600).map(|i| tcp(f64::from(i), None)));
+        let judged = analysis.judge(end, &population(&scene, 600.0), &limits);
+        let finding = &judged.findings[0];
+        assert_eq!((finding.kind, finding.subject.as_str()), (Verdict::Leak, "tcp 127.0.0.1:5432"));
+        assert!(finding.sentence.starts_with("+1.0/s") && finding.sentence.contains("outlived all"));
+        assert!(finding.evidence.len() > 550 && finding.series.is_none() && !finding.steps.is_empty());
+        let exhausts = finding.exhausts.as_ref().unwrap();
+        assert!((exhausts.at.seconds_since(end) - (1_024.0 - 209.8)).abs() < 30.0, "{exhausts:?}");
+        assert!(exhausts.earliest < exhausts.at && exhausts.latest.is_some_and(|latest| latest > exhausts.at));
+        assert!(judged.series.iter().all(|report| report.verdict.kind == Verdict::Leak));
+        let flagged = scene.iter().enumerate().filter(|(id, _)| judged.is_leaked(crate::model::LifetimeId(*id as u64)));
+        assert!(flagged.clone().count() > 550 && flagged.clone().all(|(_, life)| life.closed.is_none()));
+    }
+
+    #[test]
+    fn a_minute_of_a_healthy_program_is_clean() {
+        let mut analysis = Analysis::new();
+        analysis.add_series(&named(0, "memory"));
+        for i in 0..150 {
+            analysis.observe(Timestamp::from_seconds(f64::from(i) / 2.0), &[(SeriesKey(0), 5e7)]);
+        }
+        let population = population(&traffic(75), 75.0);
+        let early = analysis.judge(Timestamp::from_seconds(20.0), &population, &[]);
+        assert_eq!(early.findings[0].kind, Verdict::Undecided);
+        let judged = analysis.judge(Timestamp::from_seconds(75.0), &population, &[]);
+        assert_eq!(judged.findings[0].kind, Verdict::Clean, "{}", judged.findings[0].sentence);
+    }
+
+    #[test]
+    fn a_restart_begins_anew() {
+        let mut analysis = Analysis::new();
+        analysis.add_series(&named(0, "value"));
+        for i in 0..1_000 {
+            if i == 500 {
+                analysis.restart(Timestamp::from_seconds(5.0 * 500.0));
+            }
+            let value = if i < 500 { f64::from(i) } else { 700.0 + noise(i as u64) };
+            analysis.observe(Timestamp::from_seconds(5.0 * f64::from(i)), &[(SeriesKey(0), value)]);
+        }
+        let judged = analysis.judge(Timestamp::from_seconds(5_000.0), &Population::default(), &[]);
+        assert_eq!(judged.findings[0].kind, Verdict::Clean, "{}", judged.findings[0].sentence);
+    }
+
+    #[test]
+    fn nothing_seen_is_undecided() {
+        let judged = Analysis::new().judge(Timestamp(0), &Population::default(), &[]);
+        assert_eq!(judged.findings[0].kind, Verdict::Undecided);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn scaling_and_shifting_a_series_scales_its_rate_and_nothing_else(
+            seed in 0u64..1_000, rise in 0.0f64..80.0, power in -8i32..20, shift in -1_000i32..1_000
+        ) {
+            let values = load(700, rise, seed);
+            let scale = 2f64.powi(power);
+            let moved: Vec<f64> = values.iter().map(|y| scale * (y + f64::from(shift))).collect();
+            let (a, b) = (verdict_on("value", 5.0, &values), verdict_on("value", 5.0, &moved));
+            prop_assert_eq!(a.kind, b.kind, "{} / {}", a.sentence, b.sentence);
+            let close = |a: Option<f64>, b: Option<f64>| match (a, b) {
+                (Some(a), Some(b)) => (a * scale - b).abs() <= 1e-6 * b.abs(),
+                (a, b) => a == b,
+            };
+            prop_assert!(close(a.rate_per_hour, b.rate_per_hour) && close(a.rate_low, b.rate_low));
+            prop_assert_eq!(a.since, b.since);
+        }
+
+        #[test]
+        fn a_leak_played_backwards_is_none(seed in 0u64..1_000, rise in 20.0f64..500.0) {
+            let mut values = load(700, rise, seed);
+            values.reverse();
+            prop_assert_ne!(verdict_on("value", 5.0, &values).kind, Verdict::Leak);
+        }
+
+        #[test]
+        fn fewer_than_forty_samples_are_never_a_verdict(values in proptest::collection::vec(-1e9f64..1e9, 1..39)) {
+            prop_assert_eq!(verdict_on("value", HOUR, &values).kind, Verdict::Undecided);
+        }
+
+        #[test]
+        fn whatever_comes_there_is_a_verdict(values in proptest::collection::vec(any::<f64>(), 1..400)) {
+            let finding = verdict_on("value", 5.0, &values);
+            prop_assert!(!finding.sentence.is_empty());
+            if finding.kind == Verdict::Leak {
+                prop_assert!(finding.since.is_some() && finding.rate_low <= finding.rate_per_hour);
+            }
+        }
+    }
 }

@@ -6,7 +6,7 @@ use std::f64::consts::TAU;
 
 /// Cycles per span that are tried, spaced by equal ratios.
 const CYCLES: usize = 48;
-const CYCLES_FEW: f64 = 2.0;
+const CYCLES_FEW: f64 = 2.5;
 const CYCLES_MANY: f64 = 20.0;
 /// A cycle shorter than so many blocks can't be drawn; the floor has averaged it already.
 const BLOCKS_PER_CYCLE: f64 = 6.0;
@@ -14,6 +14,8 @@ const BLOCKS_PER_CYCLE: f64 = 6.0;
 const EXPLAINED_MIN: f64 = 0.55;
 /// ... and a day, which needs no luck to be tried, this.
 const DAY_EXPLAINED_MIN: f64 = 0.40;
+/// An autocorrelation that half of a cycle's share would give at [`BLOCKS_PER_CYCLE`]; without it none is looked for.
+const TOGETHER_MIN: f64 = 0.2;
 const DAY_SECONDS: f64 = 86_400.0;
 
 /// The columns of a cycle, none where nothing repeats.
@@ -41,14 +43,22 @@ impl Season {
             basis
         };
         let gain = |basis: &Basis, cycles: f64| {
-            let before = basis.residual(&y);
-            let squares = dot(&before, &before);
-            let mut basis = basis.clone();
-            harmonics(&u, cycles, 2).iter().for_each(|column| basis.add(column));
-            let after = basis.residual(&y);
-            if squares > 0.0 { 1.0 - dot(&after, &after) / squares } else { 0.0 }
+            let mut rest = basis.residual(&y);
+            let squares = dot(&rest, &rest);
+            // Only the new columns are held against one another; the basis is regressed out of each once.
+            let mut own = Basis::default();
+            for column in harmonics(&u, cycles, 2) {
+                own.add(&basis.residual(&column));
+            }
+            rest = own.residual(&rest);
+            if squares > 0.0 { 1.0 - dot(&rest, &rest) / squares } else { 0.0 }
         };
         let bent = bend(&[1.0 / 3.0, 2.0 / 3.0]);
+        // What a cycle explains hangs together from block to block; most series end here.
+        let rest = bent.residual(&y);
+        if dot(&rest[1..], &rest[..rest.len() - 1]) < TOGETHER_MIN * dot(&rest, &rest) {
+            return Season::default();
+        }
         let most = CYCLES_MANY.min(u.len() as f64 / BLOCKS_PER_CYCLE);
         let (best_gain, best_cycles) = (0..CYCLES)
             .map(|i| CYCLES_FEW * (most / CYCLES_FEW).max(1.0).powf(i as f64 / (CYCLES - 1) as f64))
@@ -80,13 +90,19 @@ impl Season {
     }
 }
 
+/// Sine and cosine of each harmonic; the higher ones by the sum of angles, which is cheaper than the functions.
 fn harmonics(u: &[f64], cycles: f64, order: u32) -> Vec<Vec<f64>> {
-    (1..=order)
-        .flat_map(|harmonic| {
-            let turn = TAU * cycles * f64::from(harmonic);
-            [u.iter().map(|u| (turn * u).sin()).collect(), u.iter().map(|u| (turn * u).cos()).collect()]
-        })
-        .collect()
+    let base: Vec<(f64, f64)> = u.iter().map(|u| (TAU * cycles * u).sin_cos()).collect();
+    let mut current = base.clone();
+    let mut columns = Vec::with_capacity(2 * order as usize);
+    for _ in 0..order {
+        columns.push(current.iter().map(|angle| angle.0).collect());
+        columns.push(current.iter().map(|angle| angle.1).collect());
+        for ((sin, cos), (base_sin, base_cos)) in current.iter_mut().zip(&base) {
+            (*sin, *cos) = (*sin * base_cos + *cos * base_sin, *cos * base_cos - *sin * base_sin);
+        }
+    }
+    columns
 }
 
 #[cfg(test)]

@@ -33,7 +33,8 @@ pub(super) fn of_group(found: &GroupJudgement, exhausts: Option<&Exhaustion>, at
             until(exhausts, at),
         ),
         _ => format!(
-            "undecided on {subject}: some of {} open {things} {outlived} and {silence}, but {}",
+            "undecided on {subject}: {} of {} open {things} {outlived} and {silence}, but {}",
+            found.suspects,
             found.open,
             found.doubt.as_deref().unwrap_or("there are few"),
         ),
@@ -111,8 +112,12 @@ fn scale_of(bytes: f64) -> (f64, &'static str) {
     }
 }
 
+/// Two digits that count, all those before the point: `0.80`, `1.0`, `14`, `215`.
 fn two_digits(value: f64) -> String {
-    let digits = if value == 0.0 { 0 } else { (1 - value.abs().log10().floor() as i32).clamp(0, 9) };
+    let magnitude = |value: f64| if value == 0.0 { 0 } else { value.abs().log10().floor() as i32 };
+    // 0.998 is 1.0: its magnitude is that of what it's rounded to.
+    let unit = 10f64.powi(magnitude(value) - 1);
+    let digits = (1 - magnitude((value / unit).round() * unit)).clamp(0, 9);
     format!("{value:.*}", digits as usize)
 }
 
@@ -138,6 +143,7 @@ mod tests {
     fn a_rate_has_the_digits_and_the_time_that_fit_it() {
         assert_eq!(told(14.2, Unit::Count), "+14/h (11 to 17)");
         assert_eq!(told(3_600.0, Unit::Count), "+1.0/s (0.80 to 1.2)");
+        assert_eq!(two_digits(0.998), "1.0");
         assert_eq!(told(0.1, Unit::Count), "+2.4/day (1.9 to 2.9)");
         assert_eq!(told(3.2e6, Unit::Bytes), "+3.2 MB/h (2.6 to 3.8)");
     }

@@ -6,6 +6,9 @@ use super::trend::{self, Trend};
 
 /// At most so many are taken off; more of them are no longer steps but a way to rise.
 const STEPS_MAX: usize = 3;
+/// A step has this share of its height between the medians of so many blocks before and after it.
+const SHARP_BLOCKS: usize = 3;
+const SHARP_SHARE: f64 = 0.6;
 /// A piecewise constant rival has at most so many pieces ...
 const PIECES_MAX: usize = 4;
 /// ... of at least so many blocks.
@@ -46,6 +49,11 @@ fn take_largest_off(y: &mut [f64]) -> bool {
     }) else {
         return false;
     };
+    // The beginning of a ramp shifts the medians too, but not at one place.
+    let near = median(&y[at..(at + SHARP_BLOCKS).min(count)]) - median(&y[at.saturating_sub(SHARP_BLOCKS)..at]);
+    if near * jump.signum() < SHARP_SHARE * jump.abs() {
+        return false;
+    }
     y[at..].iter_mut().for_each(|y| *y -= jump);
     true
 }

@@ -13,8 +13,9 @@
 //! called leaked, only beside a leak of its group that was seen. What a process held when it ended is judged by the
 //! age it had, if that was at the end of the watch; earlier it's neither closed nor open.
 
-use super::distribution::poisson_interval;
-use crate::model::{Group, Judged, Kind, Lifetime, LifetimeId, Population, Rate, State, Timestamp, Verdict};
+use super::openings::Openings;
+use crate::model::{Group, Judged, Lifetime, LifetimeId, Population, Rate, State, Timestamp, Verdict, duration_words};
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 /// Closings from which a group has a yardstick of its own.
@@ -38,20 +39,26 @@ const PATIENCE_BY_AGE_SECONDS: f64 = 90.0;
 const PATIENCE_UNCLOSED_OUTGOING_SECONDS: f64 = 90.0;
 const PATIENCE_UNCLOSED_SECONDS: f64 = 600.0;
 
-/// Survivors that make a leak: after ten minutes, before that, and of kinds that are judged by age alone.
+/// One that still talks must be this many times as old.
+const TALKING: f64 = 5.0;
+
+/// Survivors that make a leak: after ten minutes, before that, and of those that are judged by age alone or were
+/// accepted, for a client may rest as long as it likes.
 const SURVIVORS_MIN: usize = 3;
-const SURVIVORS_MIN_EARLY: usize = 5;
-const SURVIVORS_MIN_BY_AGE: usize = 8;
+const SURVIVORS_MIN_EARLY: usize = 8;
+const SURVIVORS_MIN_CAUTIOUS: usize = 8;
 const EARLY_SECONDS: f64 = 600.0;
-/// Openings must fall into at least so many of twenty equal parts of the time: one incident is one burst.
-const PARTS_MIN: usize = 3;
-/// Laplace's test of a Poisson process: below this the openings have died out, as those of a pool that filled do.
-const DYING_OUT: f64 = -2.5;
-/// The same with no closing seen: both sides, and so many openings after the first tenth of the watch.
-const UNIFORM_WITHIN: f64 = 2.6;
+
+/// Until then the pools of a program that starts with the watch have opened: a share of the watch, and seconds.
+const POOLS_OPEN: f64 = 0.03;
+const POOLS_OPEN_SECONDS: f64 = 5.0;
+/// The share of the watch that is its start where nothing is ever closed.
+const START: f64 = 0.1;
+/// Where nothing was closed: so many must have been opened after the start ...
 const LATE_MIN: usize = 5;
 const LATE_MIN_BY_AGE: usize = 10;
-const LATE_SHARE_MIN: f64 = 0.7;
+/// ... and most of the open ones.
+const LATE_SHARE_MIN: f64 = 0.6;
 
 /// What the lifetimes tell.
 #[derive(Clone, Debug, Default)]
@@ -82,6 +89,8 @@ pub(super) struct GroupJudgement {
     pub(super) confidence: f64,
     /// How many of the group are open.
     pub(super) open: usize,
+    /// How many of these stand out.
+    pub(super) suspects: usize,
     /// How many of it were closed.
     pub(super) closed: u64,
     /// The longest lifetime of a closed one.
@@ -108,7 +117,21 @@ struct Open<'a> {
     lifetime: &'a Lifetime,
     age: f64,
     silent: Option<f64>,
-    probability: f64,
+    /// That it's leaked; `None` where nothing tells.
+    probability: Option<f64>,
+    /// From which age on it stands out.
+    recognised_after: f64,
+}
+
+impl Open<'_> {
+    fn is_flagged(&self) -> bool {
+        self.probability.is_some_and(|probability| probability > Judged::LEAKED_FROM)
+    }
+
+    /// For how long it has been left alone.
+    fn waited(&self) -> f64 {
+        self.silent.map_or(self.age, |silent| silent.max(self.age / TALKING))
+    }
 }
 
 /// Judges every group at a moment; `from` is when the watch began, if ticks were seen.
@@ -116,9 +139,9 @@ pub(super) fn judge(population: &Population, from: Option<Timestamp>, at: Timest
     let all = || population.open.values().chain(population.closed.values());
     let from = from.into_iter().chain(all().map(|lifetime| lifetime.opened)).min().unwrap_or(at);
     let watch = Watch { from, at, seconds: at.seconds_since(from).max(1e-6) };
-    let mut cohorts: BTreeMap<Group, Cohort> = BTreeMap::new();
     let mut survivors =
         Survivors { watch_seconds: watch.seconds, closed: population.closed_total, ..Survivors::default() };
+    let mut cohorts: BTreeMap<Group, Cohort> = BTreeMap::new();
     for lifetime in population.closed.values() {
         let cohort = cohorts.entry(lifetime.group()).or_default();
         let age = lifetime.age_seconds(at);
@@ -130,18 +153,17 @@ pub(super) fn judge(population: &Population, from: Option<Timestamp>, at: Timest
     for lifetime in population.open.values() {
         let Some(now) = watch.end_of(lifetime) else { continue };
         let (age, silent) = (lifetime.age_seconds(now), lifetime.silent_seconds(now));
+        let open = Open { lifetime, age, silent, probability: None, recognised_after: SILENCE_MIN_SECONDS };
+        cohorts.entry(lifetime.group()).or_default().open.push(open);
         survivors.open += 1;
-        cohorts.entry(lifetime.group()).or_default().open.push(Open { lifetime, age, silent, probability: 0.0 });
     }
     for (group, mut cohort) in cohorts {
-        if cohort.open.is_empty() {
-            continue;
-        }
         let closed = population.tallies.get(&group).map_or(0, |tally| tally.closed).max(cohort.ages.len() as u64);
         survivors.groups.extend(judge_group(&watch, group, &mut cohort, closed));
-        survivors.leak_probability.extend(cohort.open.iter().map(|open| (open.lifetime.id, open.probability)));
+        let told = cohort.open.iter().filter_map(|open| Some((open.lifetime.id, open.probability?)));
+        survivors.leak_probability.extend(told);
     }
-    survivors.groups.sort_by_key(|found| (found.kind, std::cmp::Reverse(found.leaked.len())));
+    survivors.groups.sort_by_key(|found| (found.kind, Reverse(found.leaked.len())));
     survivors
 }
 
@@ -152,6 +174,10 @@ struct Watch {
 }
 
 impl Watch {
+    fn is_early(&self) -> bool {
+        self.seconds < EARLY_SECONDS
+    }
+
     /// The moment at which an open one is judged; `None` for what ended with its process long before.
     fn end_of(&self, lifetime: &Lifetime) -> Option<Timestamp> {
         if !lifetime.ended_with_process {
@@ -166,80 +192,78 @@ fn judge_group(watch: &Watch, group: Group, cohort: &mut Cohort, closed: u64) ->
     cohort.ages.sort_unstable_by(f64::total_cmp);
     cohort.silences.sort_unstable_by(f64::total_cmp);
     let has_yardstick = cohort.ages.len() >= CLOSINGS_MIN;
-    let has_silence = cohort.open.iter().any(|open| open.silent.is_some());
-    let patience = if has_yardstick {
-        weigh_against_closed(cohort);
-        patience_with(&group, cohort, has_silence)
+    if has_yardstick {
+        weigh_against_closed(watch, cohort);
     } else {
-        weigh_by_openings(watch, cohort, has_silence);
-        if has_silence && !group.endpoint.starts_with("accepted ") {
-            PATIENCE_UNCLOSED_OUTGOING_SECONDS
-        } else {
-            PATIENCE_UNCLOSED_SECONDS
-        }
-    };
-    let waited = |open: &Open| open.silent.unwrap_or(open.age).max(open.age.min(open.silent.unwrap_or(0.0)));
-    let suspects: Vec<usize> = (0..cohort.open.len())
-        .filter(|i| cohort.open[*i].probability > Judged::LEAKED_FROM)
-        .filter(|i| !cohort.open[*i].lifetime.is_older_than_recording())
-        .collect();
-    let longest_wait = suspects.iter().map(|i| waited(&cohort.open[*i]).max(cohort.open[*i].age)).fold(0.0, f64::max);
-    let few = match (has_silence, watch.seconds < EARLY_SECONDS) {
-        (false, _) => SURVIVORS_MIN_BY_AGE,
+        weigh_by_openings(watch, cohort);
+    }
+    let suspects: Vec<&Open> =
+        cohort.open.iter().filter(|open| open.is_flagged() && !open.lifetime.is_older_than_recording()).collect();
+    let longest = |length: fn(&Open) -> Option<f64>| suspects.iter().filter_map(|open| length(open)).reduce(f64::max);
+    let waited = longest(|open| Some(open.waited())).unwrap_or(0.0);
+    let oldest_seconds = longest(|open| Some(open.age)).unwrap_or(0.0);
+    let longest_silence_seconds = longest(|open| open.silent);
+    let recognised_after = longest(|open| Some(open.recognised_after)).unwrap_or(0.0);
+    let seconds = suspects.iter().map(|open| open.lifetime.opened.seconds_since(watch.from)).collect();
+    let openings = Openings::new(seconds, watch.seconds, recognised_after);
+    let count = suspects.len();
+    let confidence = suspects.iter().filter_map(|open| open.probability).sum::<f64>() / count.max(1) as f64;
+
+    let has_silence = longest_silence_seconds.is_some();
+    let is_outgoing = has_silence && !waits_for_peer(&group, &suspects);
+    let few = match (is_outgoing, watch.is_early()) {
+        (false, _) => SURVIVORS_MIN_CAUTIOUS,
         (true, true) => SURVIVORS_MIN_EARLY,
         (true, false) => SURVIVORS_MIN,
     };
-    let mut openings: Vec<f64> =
-        suspects.iter().map(|i| cohort.open[*i].lifetime.opened.seconds_since(watch.from)).collect();
-    openings.sort_unstable_by(f64::total_cmp);
-    // An opening after this moment could not be told yet.
-    let youngest = suspects.iter().map(|i| cohort.open[*i].age).fold(f64::INFINITY, f64::min);
-    let horizon = (watch.seconds - youngest.min(longest_wait)).max(openings.last().copied().unwrap_or(0.0));
-    let doubt = if suspects.is_empty() {
-        None
-    } else if longest_wait < patience {
-        Some(format!("about {} more will tell", crate::model::duration_words(patience - longest_wait)))
-    } else if suspects.len() < few {
-        Some(format!("it takes {few} to tell a leak from luck"))
-    } else if parts_of(&openings, horizon) < PARTS_MIN {
-        Some("they were opened at once, as a pool or an incident does".into())
-    } else if laplace(&openings, horizon) < DYING_OUT {
-        Some("their openings have died out, as those of a pool that filled do".into())
-    } else {
-        None
+    let patience = match (has_yardstick, is_outgoing) {
+        (true, true) => PATIENCE_OUTGOING_SECONDS,
+        (true, false) if has_silence => PATIENCE_ACCEPTED_SECONDS,
+        (true, false) => PATIENCE_BY_AGE_SECONDS,
+        (false, true) => PATIENCE_UNCLOSED_OUTGOING_SECONDS,
+        (false, false) => PATIENCE_UNCLOSED_SECONDS,
     };
-    let is_leak = !suspects.is_empty() && doubt.is_none();
-    let is_pool = has_yardstick && doubt.is_some() && suspects.len() >= few;
+    let must_wait = waited < patience;
+    let objection = openings.objection(watch.is_early());
+    let doubt = if must_wait {
+        Some(format!("about {} more will tell", duration_words(patience - waited)))
+    } else if count < few {
+        Some(format!("it takes {few} to tell a leak from luck"))
+    } else {
+        objection.map(str::to_owned)
+    };
+    let is_leak = count > 0 && doubt.is_none();
+    let is_healthy = must_wait || (count >= few && objection.is_some());
     for open in &mut cohort.open {
-        let is_unsure = longest_wait < patience || is_pool || (open.lifetime.is_older_than_recording() && !is_leak);
-        if is_unsure {
-            open.probability = open.probability.min(Judged::LEAKED_FROM);
+        if is_healthy || (open.lifetime.is_older_than_recording() && !is_leak) {
+            open.probability = open.probability.map(|probability| probability.min(Judged::LEAKED_FROM));
         }
     }
-    if suspects.is_empty() {
+    // What came in the first half of the time and not again is settled, and no doubt any more.
+    if count == 0 || (!is_leak && !must_wait && openings.are_over()) {
         return None;
     }
-    let mut leaked: Vec<&Open> = cohort.open.iter().filter(|open| open.probability > Judged::LEAKED_FROM).collect();
+    let mut leaked: Vec<&Open> = cohort.open.iter().filter(|open| open.is_flagged()).collect();
     leaked.sort_by_key(|open| open.lifetime.opened);
-    let confidence = suspects.iter().map(|i| cohort.open[*i].probability).sum::<f64>() / suspects.len() as f64;
-    let (rate, since) = is_leak.then(|| rate_of(watch, &openings, horizon)).unzip();
     Some(GroupJudgement {
         kind: if is_leak { Verdict::Leak } else { Verdict::Undecided },
-        rate: rate.flatten(),
-        since,
+        leaked: leaked.iter().map(|open| open.lifetime.id).collect(),
+        since: is_leak.then(|| Timestamp::from_seconds(watch.from.seconds() + openings.first())),
+        rate: if is_leak { openings.rate() } else { None },
         confidence: confidence.min(0.999),
         open: cohort.open.len(),
+        suspects: count,
         closed,
         longest_closed_seconds: cohort.ages.last().copied(),
-        oldest_seconds: suspects.iter().map(|i| cohort.open[*i].age).fold(0.0, f64::max),
-        longest_silence_seconds: suspects.iter().filter_map(|i| cohort.open[*i].silent).reduce(f64::max),
-        leaked: leaked.iter().map(|open| open.lifetime.id).collect(),
+        oldest_seconds,
+        longest_silence_seconds,
         steps: vec![
-            format!("{} open, {closed} closed, {} stand out", cohort.open.len(), suspects.len()),
+            format!("{} open, {closed} closed, {count} stand out; it takes {few}", cohort.open.len()),
+            format!("left alone for up to {}; it takes {}", duration_words(waited), duration_words(patience)),
             format!(
-                "openings in {} of 20 parts of the time, Laplace {:+.1} (below {DYING_OUT} they die out)",
-                parts_of(&openings, horizon),
-                laplace(&openings, horizon)
+                "opened in {} of 20 parts of the time, {:.0}% in the later half",
+                openings.parts(),
+                100.0 * openings.later_share()
             ),
         ],
         doubt,
@@ -248,89 +272,291 @@ fn judge_group(watch: &Watch, group: Group, cohort: &mut Cohort, closed: u64) ->
 }
 
 /// Age and silence of each open one against those that were closed.
-fn weigh_against_closed(cohort: &mut Cohort) {
-    let longest_life = cohort.ages.last().copied().unwrap_or(0.0).max(SILENCE_MIN_SECONDS);
-    let longest_silence = cohort.silences.last().copied().unwrap_or(0.0).max(SILENCE_MIN_SECONDS);
-    let knows_silence = cohort.silences.len() >= CLOSINGS_MIN;
-    let total = (cohort.open.len() + cohort.ages.len() + 1) as f64;
-    let older = cohort.open.iter().filter(|open| open.age > longest_life).count() as f64;
-    let quieter =
-        cohort.open.iter().filter(|open| open.silent.is_some_and(|silent| silent > longest_silence)).count() as f64;
-    let bayes = |outliving: f64, tail: f64| {
-        let share = (outliving + 0.5) / total;
-        share / (share + (1.0 - share) * tail)
-    };
-    let tail = |value: f64, longest: f64, count: usize| (longest / value).powf(TAIL_POWER) / (count as f64 + 1.0);
-    for open in &mut cohort.open {
-        let by_age =
-            if open.age > longest_life { bayes(older, tail(open.age, longest_life, cohort.ages.len())) } else { 0.0 };
-        let by_silence = match open.silent {
-            Some(silent) if knows_silence && silent > longest_silence => {
-                bayes(quieter, tail(silent, longest_silence, cohort.silences.len()))
-            }
-            _ => 0.0,
+fn weigh_against_closed(watch: &Watch, cohort: &mut Cohort) {
+    let by_age = Yardstick::new(&cohort.ages, cohort.open.iter().map(|open| open.age));
+    let by_silence = (cohort.silences.len() >= CLOSINGS_MIN)
+        .then(|| Yardstick::new(&cohort.silences, cohort.open.iter().filter_map(|open| open.silent)));
+    let (longest_life, longest_silence) = (by_age.longest, by_silence.as_ref().map(|yardstick| yardstick.longest));
+    let weighed: Vec<(f64, f64)> = cohort
+        .open
+        .iter()
+        .map(|open| {
+            let silent = by_silence.as_ref().zip(open.silent);
+            (by_age.probability(open.age), silent.map_or(0.0, |(yardstick, silent)| yardstick.probability(silent)))
+        })
+        .collect();
+    let pools_are_open = (POOLS_OPEN * watch.seconds).max(POOLS_OPEN_SECONDS);
+    for (open, (by_age, by_silence)) in cohort.open.iter_mut().zip(weighed) {
+        // Age alone is the weaker witness: those who talk for long are not all leaked, least of all those that were
+        // there at the start, as a pool's are.
+        let is_of_start = open.silent.is_some() && open.lifetime.opened.seconds_since(watch.from) < pools_are_open;
+        let by_age = if by_age > BY_AGE_FROM && !is_of_start { by_age } else { by_age.min(Judged::LEAKED_FROM) };
+        open.probability = Some(by_age.max(by_silence));
+        open.recognised_after = match longest_silence {
+            Some(longest_silence) if by_silence > Judged::LEAKED_FROM => longest_silence,
+            _ => longest_life,
         };
-        // Age alone is the weaker witness.
-        let by_age = if by_age > BY_AGE_FROM { by_age } else { by_age.min(Judged::LEAKED_FROM) };
-        open.probability = by_silence.max(by_age);
     }
 }
 
-/// Nothing is closed here, so only the openings tell: links that last are opened at the beginning and kept, a leak goes
-/// on evenly.
-fn weigh_by_openings(watch: &Watch, cohort: &mut Cohort, has_silence: bool) {
-    let seen: Vec<&Open> = cohort.open.iter().filter(|open| !open.lifetime.is_older_than_recording()).collect();
-    let late: Vec<f64> = seen
-        .iter()
-        .map(|open| open.lifetime.opened.seconds_since(watch.from) / watch.seconds)
-        .filter(|share| *share > 0.1)
-        .collect();
-    let count = late.len() as f64;
-    let mean = late.iter().sum::<f64>() / count.max(1.0);
-    let unevenness = (mean - 0.55).abs() / (0.9 / (12.0 * count.max(1.0)).sqrt());
+/// A length that the closed ones had, against which an open one's is held.
+struct Yardstick<'a> {
+    /// In rising order.
+    closed: &'a [f64],
+    longest: f64,
+    /// The share that is never closed.
+    share: f64,
+}
+
+impl<'a> Yardstick<'a> {
+    fn new(closed: &'a [f64], open: impl Iterator<Item = f64>) -> Self {
+        let longest = closed.last().copied().unwrap_or(0.0).max(SILENCE_MIN_SECONDS);
+        let (mut count, mut outlived) = (0, 0);
+        for length in open {
+            count += 1;
+            outlived += u32::from(length > longest);
+        }
+        let total = closed.len() as f64 + f64::from(count);
+        Yardstick { closed, longest, share: (f64::from(outlived) + 0.5) / (total + 1.0) }
+    }
+
+    /// That one of this length is never closed (Bayes); at most even odds within what was closed.
+    fn probability(&self, length: f64) -> f64 {
+        let count = self.closed.len() as f64;
+        let tail = if length > self.longest {
+            (self.longest / length).powf(TAIL_POWER)
+        } else {
+            (self.closed.len() - self.closed.partition_point(|closed| *closed < length)) as f64 + 1.0
+        } / (count + 1.0);
+        let probability = self.share / (self.share + (1.0 - self.share) * tail);
+        if length > self.longest { probability } else { probability.min(Judged::LEAKED_FROM) }
+    }
+}
+
+/// Next to nothing is closed here, so the openings tell: links that last are opened at the beginning and kept, a leak
+/// goes on.
+fn weigh_by_openings(watch: &Watch, cohort: &mut Cohort) {
+    let seen = cohort.open.iter().filter(|open| !open.lifetime.is_older_than_recording());
+    let openings: Vec<f64> = seen.map(|open| open.lifetime.opened.seconds_since(watch.from)).collect();
+    let count = openings.len() as f64;
+    let late = openings.iter().filter(|opened| **opened > START * watch.seconds).count();
+    let has_silence = cohort.open.iter().any(|open| open.silent.is_some());
     let few = if has_silence { LATE_MIN } else { LATE_MIN_BY_AGE };
-    if late.len() < few || count <= LATE_SHARE_MIN * seen.len() as f64 || unevenness >= UNIFORM_WITHIN {
+    // What was closed all the same tells at least how long a silence is usual.
+    let usual = if has_silence { cohort.silences.last() } else { cohort.ages.last() };
+    let usual = usual.copied().unwrap_or(0.0).max(SILENCE_MIN_SECONDS);
+    if late < few
+        || (late as f64) < LATE_SHARE_MIN * count
+        || openings.len() < cohort.ages.len()
+        || Openings::new(openings, watch.seconds, usual).objection(watch.is_early()).is_some()
+    {
         return;
     }
     for open in &mut cohort.open {
-        if open.silent.unwrap_or(open.age) > SILENCE_MIN_SECONDS {
-            open.probability = count / (count + 1.0);
+        let is_left = open.silent.unwrap_or(open.age) > usual;
+        open.probability = is_left.then_some(count / (count + 1.0));
+        open.recognised_after = usual;
+    }
+}
+
+/// True where the peer is to hang up: accepted, and not in CLOSE_WAIT, where it has.
+fn waits_for_peer(group: &Group, suspects: &[&Open]) -> bool {
+    let hung_up = suspects.iter().filter(|open| open.lifetime.resource.state == Some(State::CloseWait)).count();
+    group.endpoint.starts_with("accepted ") && 2 * hung_up <= suspects.len()
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::model::{Address, Identity, Kind, Resource, Tally};
+
+    /// A resource of a scene: opened and closed at these seconds, used every so many seconds until some moment.
+    #[derive(Clone)]
+    pub(in super::super) struct Life {
+        pub(in super::super) opened: f64,
+        pub(in super::super) closed: Option<f64>,
+        /// Used up to this moment; `None` where the kind has no silence.
+        pub(in super::super) used_until: Option<f64>,
+        pub(in super::super) kind: Kind,
+        pub(in super::super) accepted: bool,
+        pub(in super::super) older: bool,
+    }
+
+    /// An outgoing connection to the one server of the scene.
+    pub(in super::super) fn tcp(opened: f64, closed: Option<f64>) -> Life {
+        let used_until = Some(closed.unwrap_or(opened + 0.5));
+        Life { opened, closed, used_until, kind: Kind::Tcp, accepted: false, older: false }
+    }
+
+    fn file(opened: f64, closed: Option<f64>) -> Life {
+        Life { kind: Kind::File, used_until: None, ..tcp(opened, closed) }
+    }
+
+    /// What is known of the scene at a moment.
+    pub(in super::super) fn population(scene: &[Life], at: f64) -> Population {
+        let (mut open, mut closed) = (Vec::new(), Vec::new());
+        let mut tallies: BTreeMap<Group, Tally> = BTreeMap::new();
+        for (id, life) in scene.iter().enumerate().filter(|(_, life)| life.opened <= at) {
+            let mut resource = Resource::new(Identity(id as u64, 0), life.kind);
+            if life.kind == Kind::Tcp {
+                resource.remote = Some(Address::parse("127.0.0.1:5432"));
+            }
+            let closed_at = life.closed.filter(|closed| *closed <= at);
+            let lifetime = Lifetime {
+                id: LifetimeId(id as u64),
+                resource,
+                holders: Vec::new(),
+                accepted_by: life.accepted.then(|| "0.0.0.0:80".into()),
+                opened_after: (!life.older).then(|| Timestamp::from_seconds(life.opened - 0.5)),
+                opened: Timestamp::from_seconds(life.opened),
+                opened_exact: false,
+                last_seen: Timestamp::from_seconds(closed_at.unwrap_or(at)),
+                last_active: life.used_until.map(|used| Timestamp::from_seconds(used.min(at))),
+                closed: closed_at.map(Timestamp::from_seconds),
+                ended_with_process: false,
+            };
+            let tally = tallies.entry(lifetime.group()).or_default();
+            tally.opened += 1;
+            tally.closed += u64::from(closed_at.is_some());
+            if closed_at.is_some() { closed.push(lifetime) } else { open.push(lifetime) }
+        }
+        Population::restore(open, closed, tallies)
+    }
+
+    fn judged(scene: &[Life], at: f64) -> Survivors {
+        judge(&population(scene, at), Some(Timestamp(0)), Timestamp::from_seconds(at))
+    }
+
+    fn leaks(scene: &[Life], at: f64) -> bool {
+        judged(scene, at).groups.iter().any(|found| found.kind == Verdict::Leak)
+    }
+
+    fn flagged(scene: &[Life], at: f64) -> usize {
+        judged(scene, at).leak_probability.values().filter(|probability| **probability > Judged::LEAKED_FROM).count()
+    }
+
+    /// Five connections a second that live for up to 2 s.
+    pub(in super::super) fn traffic(seconds: u32) -> Vec<Life> {
+        (0..5 * seconds)
+            .map(|i| (f64::from(i) / 5.0, 0.1 + 1.9 * f64::from(i * 7 % 20) / 20.0))
+            .map(|(opened, life)| tcp(opened, Some(opened + life)))
+            .collect()
+    }
+
+    fn with(mut scene: Vec<Life>, more: impl IntoIterator<Item = Life>) -> Vec<Life> {
+        scene.extend(more);
+        scene
+    }
+
+    #[test]
+    fn one_leak_a_second_is_found_in_half_a_minute() {
+        let scene = with(traffic(120), (0..120).map(|i| tcp(f64::from(i) + 0.3, None)));
+        let found_at = (1..120).map(f64::from).find(|at| leaks(&scene, *at)).unwrap();
+        assert!((25.0..35.0).contains(&found_at), "{found_at}");
+        let found = &judged(&scene, 60.0).groups[0];
+        let rate = found.rate.unwrap();
+        assert!(rate.low < 3_600.0 && 3_600.0 < rate.high && (rate.per_hour - 3_600.0).abs() < 200.0, "{rate:?}");
+        assert!(found.since.unwrap().seconds() < 1.0 && found.leaked.len() >= 45, "{found:?}");
+        assert!(found.leaked.iter().all(|id| scene[id.0 as usize].closed.is_none()));
+    }
+
+    #[test]
+    fn what_is_healthy_is_no_leak_in_its_first_minutes() {
+        let accepted = |life: Life| Life { accepted: true, ..life };
+        let scenes = [
+            ("traffic", traffic(120)),
+            ("a pool of ten, filled at the start", with(traffic(120), (0..10).map(|i| tcp(0.1 * f64::from(i), None)))),
+            ("a pool that grows", with(traffic(120), (0..8).map(|i| tcp(1.6f64.powi(i), None)))),
+            ("one lucky old one", with(traffic(120), [tcp(7.0, None)])),
+            ("an incident", with(traffic(120), (0..30).map(|i| tcp(20.0 + 0.01 * f64::from(i), None)))),
+            (
+                "keep-alive of 75 s",
+                with(
+                    traffic(120).into_iter().map(accepted).collect(),
+                    (0..120)
+                        .map(f64::from)
+                        .map(|at| accepted(Life { used_until: Some(at), ..tcp(at, Some(at + 75.0)) })),
+                ),
+            ),
+            ("ten files, kept", (0..10).map(|i| file(0.1 * f64::from(i), None)).collect()),
+            ("a file every 5 s, kept", (0..24).map(|i| file(5.0 * f64::from(i), None)).collect()),
+            (
+                "clients that stay",
+                (0..60).map(|i| accepted(Life { used_until: Some(1e9), ..tcp(2.0 * f64::from(i), None) })).collect(),
+            ),
+            ("downloads of 45 s", with(traffic(120), (0..120).map(f64::from).map(|at| tcp(at, Some(at + 45.0))))),
+        ];
+        for (name, scene) in scenes {
+            for at in (1..240).map(|half| f64::from(half) / 2.0) {
+                assert!(!leaks(&scene, at), "{name} at {at} s: {:?}", judged(&scene, at).groups);
+            }
         }
     }
-}
 
-fn patience_with(group: &Group, cohort: &Cohort, has_silence: bool) -> f64 {
-    let closed_by_peer = |open: &Open| open.lifetime.resource.state == Some(State::CloseWait);
-    if !has_silence || !matches!(group.kind, Kind::Tcp | Kind::Udp | Kind::Unix) {
-        PATIENCE_BY_AGE_SECONDS
-    } else if group.endpoint.starts_with("accepted ") && !cohort.open.iter().any(closed_by_peer) {
-        PATIENCE_ACCEPTED_SECONDS
-    } else {
-        PATIENCE_OUTGOING_SECONDS
+    #[test]
+    fn permanent_links_and_old_connections_are_not_flagged() {
+        let day = 86_400.0;
+        let sparse: Vec<Life> = (0..2_000).map(|i| tcp(43.2 * f64::from(i), Some(43.2 * f64::from(i) + 1.0))).collect();
+        let pool = with(sparse.clone(), (0..5).map(|i| tcp(f64::from(i), None)));
+        assert_eq!((leaks(&pool, day), flagged(&pool, day)), (false, 0), "a pool's minimum");
+        let links: Vec<Life> = (0..20).map(|i| tcp(f64::from(i), None)).collect();
+        assert_eq!((leaks(&links, day), flagged(&links, day)), (false, 0), "nothing is ever closed");
+        let old = with(sparse, (0..40).map(|_| Life { older: true, ..tcp(0.0, None) }));
+        assert_eq!((leaks(&old, day), flagged(&old, day)), (false, 0), "older than the recording");
     }
-}
 
-/// Rate and beginning of the openings that were left: a Poisson process, seen from the first of them to the horizon.
-fn rate_of(watch: &Watch, openings: &[f64], horizon: f64) -> (Option<Rate>, Timestamp) {
-    let first = openings.first().copied().unwrap_or(0.0);
-    let hours = (horizon - first) / 3_600.0;
-    let count = openings.len().saturating_sub(1) as f64;
-    let rate = (hours > 0.0).then(|| {
-        let (low, high) = poisson_interval(count);
-        Rate { per_hour: count / hours, low: low / hours, high: high / hours }
-    });
-    (rate, Timestamp::from_seconds(watch.from.seconds() + first))
-}
+    #[test]
+    fn beside_a_leak_that_was_seen_the_old_ones_are_leaked_too() {
+        let scene = with(traffic(300), (0..30).map(|i| tcp(10.0 * f64::from(i), None)));
+        let scene = with(scene, (0..40).map(|_| Life { older: true, used_until: Some(-600.0), ..tcp(0.0, None) }));
+        let found = &judged(&scene, 300.0).groups[0];
+        assert_eq!(found.kind, Verdict::Leak);
+        assert!(found.leaked.len() >= 40 + 25, "{}", found.leaked.len());
+        assert!(found.rate.unwrap().high < 700.0, "the old ones are no openings");
+    }
 
-/// In how many of twenty equal parts of the time something was opened.
-fn parts_of(openings: &[f64], horizon: f64) -> usize {
-    let part = |opening: &f64| (20.0 * opening / horizon.max(1e-6)) as u64;
-    openings.chunk_by(|a, b| part(a) == part(b)).count()
-}
+    #[test]
+    fn beside_a_leak_a_pool_that_is_used_is_not_flagged() {
+        for older in [true, false] {
+            let pool = (0..3).map(|i| Life { older, used_until: Some(1e9), ..tcp(0.3 * f64::from(i), None) });
+            let scene = with(with(traffic(60), (5..60).map(|i| tcp(f64::from(i) + 0.3, None))), pool);
+            let found = &judged(&scene, 60.0).groups[0];
+            assert_eq!(found.kind, Verdict::Leak);
+            assert!(found.leaked.iter().all(|id| scene[id.0 as usize].used_until != Some(1e9)), "{found:?}");
+        }
+    }
 
-/// Laplace's statistic: how far the mean opening lies from the middle of the time, in standard deviations.
-fn laplace(openings: &[f64], horizon: f64) -> f64 {
-    let count = openings.len() as f64;
-    let mean = openings.iter().sum::<f64>() / count.max(1.0);
-    (mean / horizon.max(1e-6) - 0.5) * (12.0 * count).sqrt()
+    #[test]
+    fn where_nothing_is_closed_openings_that_go_on_are_a_leak() {
+        let scene: Vec<Life> = (0..300).map(|i| tcp(f64::from(i), None)).collect();
+        assert!(!leaks(&scene, 60.0) && leaks(&scene, 120.0));
+        // Subscribers that are added now and then and do talk are none.
+        let talking: Vec<Life> = scene.into_iter().map(|life| Life { used_until: Some(1e9), ..life }).collect();
+        assert!(!leaks(&talking, 300.0));
+    }
+
+    #[test]
+    fn files_are_judged_by_age_and_later() {
+        let closed = (0..600).map(f64::from).map(|at| file(at, Some(at + 0.6)));
+        let scene = with(closed.collect(), (0..60).map(|i| file(10.0 * f64::from(i), None)));
+        assert!(!leaks(&scene, 80.0) && leaks(&scene, 200.0));
+        assert_eq!(judged(&scene, 600.0).groups[0].longest_silence_seconds, None);
+    }
+
+    #[test]
+    fn a_leak_that_talks_is_found_by_age() {
+        let chatty = (0..60).map(|i| Life { used_until: Some(1e9), ..tcp(10.0 * f64::from(i), None) });
+        assert!(leaks(&with(traffic(600), chatty), 600.0));
+    }
+
+    #[test]
+    fn what_children_held_when_they_ended_is_not_counted() {
+        let mut population = population(&(0..200).map(|i| tcp(f64::from(i), None)).collect::<Vec<_>>(), 600.0);
+        for lifetime in population.open.values_mut() {
+            lifetime.ended_with_process = true;
+            lifetime.last_seen = Timestamp(lifetime.opened.0 + 1_000_000);
+        }
+        let found = judge(&population, Some(Timestamp(0)), Timestamp::from_seconds(600.0));
+        assert!(found.groups.is_empty() && found.open == 0, "{found:?}");
+    }
 }

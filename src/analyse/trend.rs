@@ -14,6 +14,8 @@ const TAUS: [f64; 6] = [0.02, 0.04, 0.07, 0.11, 0.16, 0.22];
 const TAU_KNEES: [f64; 3] = [0.0, 0.3, 0.5];
 /// What a candidate must win beyond its parameters, for there are so many of them.
 const SEARCH_COST: f64 = 4.0;
+/// The latest slopes are read from no fewer points than this.
+const LATE_POINTS_MIN: usize = 8;
 /// Above this the errors of neighbours can't be told from a trend.
 const RHO_MAX: f64 = 0.97;
 
@@ -119,7 +121,7 @@ pub(super) fn fit(u: &[f64], y: &[f64], season: &[Vec<f64>]) -> Option<Trend> {
         autoregressive(&others, &saturation(u, tau), y).map(|fit| fit.slope)
     });
     let late = |share: f64| {
-        let from = u.partition_point(|at| *at < knee + (1.0 - knee) * (1.0 - share));
+        let from = u.partition_point(|at| *at < knee + (1.0 - knee) * (1.0 - share)).min(u.len() - LATE_POINTS_MIN);
         let season: Vec<Vec<f64>> = season.iter().map(|column| column[from..].to_vec()).collect();
         let season = if u.len() - from > 3 * season.len() + 6 { season } else { Vec::new() };
         autoregressive(&season, &u[from..], &y[from..]).map_or((0.0, 0.0), |fit| (fit.slope, fit.error))
