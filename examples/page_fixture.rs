@@ -4,13 +4,14 @@
 //! Kinds: `leak` (all that a page can hold), `empty`, `log` (no resources), `spike` (COUNT samples, one of them high),
 //! `rows` (COUNT resources), `many` (COUNT series of a day), `blocks` (no page: encoded columns, and their values' bits, in JSON), `walk`, `gaussian` and `uniform` (COUNT samples of hard-to-compress data).
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use unclosed::model::{
-    Access, Address, Cost, Event, EventKind, Exhaustion, Finding, Gap, Group, Holder, Identity, Judged, Kind, Lifetime,
+    Access, Address, Cost, Event, EventKind, Exhaustion, Finding, Gap, Holder, Identity, Judged, Kind, Lifetime,
     LifetimeId, Limit, Points, Population, Process, ProcessId, ProcessKey, Rate, Report, Resource, Series, SeriesKey,
-    State, Tally, Target, Timestamp, Unit, Verdict, VerdictChange,
+    State, Target, Timestamp, Unit, Verdict, VerdictChange,
 };
 use unclosed::present::page::{self, PageSeries};
 use unclosed::store::block;
@@ -189,16 +190,10 @@ fn target(name: &str) -> Target {
     Target { name: name.to_owned(), processes: [(ProcessKey(0), process)].into() }
 }
 
-/// What is open, besides many that were closed.
-fn population(open: Vec<Lifetime>) -> Population {
-    let group = Group { kind: Kind::Tcp, endpoint: "10.0.0.5:5432".to_owned() };
-    Population::restore(open, Vec::new(), [(group, Tally { opened: 4_212, closed: 4_212 })].into())
-}
-
 fn rows(count: usize) -> (Report, Vec<Made>) {
     let (mut report, series) = leak();
-    let open = (0..count as u64).map(|id| connection(id, at(id as usize % 700), 5432 + (id % 3) as u16)).collect();
-    report.population = population(open);
+    let rows = (0..count as u64).map(|id| connection(id, at(id as usize % 700), 5432 + (id % 3) as u16)).collect();
+    report.population = Population::restore(rows, Vec::new(), BTreeMap::new());
     report.judged.leak_probability = (0..count as u64).step_by(10).map(|id| (LifetimeId(id), 0.97)).collect();
     (report, series)
 }
@@ -272,13 +267,14 @@ fn leak() -> (Report, Vec<Made>) {
     open.push(file);
 
     let event = |index, kind, text: &str| Event { at: at(index), process: None, kind, text: text.to_owned() };
+    let mut population = Population::restore(open, Vec::new(), BTreeMap::new());
+    population.closed_total = 4_212;
     let report = Report {
         file: "/home/james/orders-api-3136.unclosed".to_owned(),
         target: Some(target(&format!("orders-api {NASTY}"))),
         from: at(0),
         to: at(TICKS - 1),
         ticks: TICKS as u64,
-        every_seconds: Some(INTERVAL_SECONDS),
         gaps: vec![Gap {
             from: at(1_499),
             to: at(1_560),
@@ -294,7 +290,8 @@ fn leak() -> (Report, Vec<Made>) {
             VerdictChange { at: at(0), kind: Verdict::Undecided, sentence: "Too early to tell.".to_owned() },
             VerdictChange { at: at(900), kind: Verdict::Leak, sentence: leak.sentence },
         ],
-        population: population(open),
+        population,
+        every_seconds: Some(5.0),
         limits: vec![
             Limit { name: "RLIMIT_NOFILE".to_owned(), series: "descriptors".to_owned(), value: 1024.0 },
             Limit { name: "memory.max".to_owned(), series: "memory".to_owned(), value: 402_653_184.0 },

@@ -1,6 +1,7 @@
 // Numbers and times for people. Times are Unix seconds, shown in the reader's zone.
 
 const COUNT = new Intl.NumberFormat('en', { maximumFractionDigits: 2 });
+const RATE = new Intl.NumberFormat('en', { maximumSignificantDigits: 3 });
 const BYTES = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
 
 /** How each verdict looks, in shape and in words; the colour is the style sheet's. */
@@ -25,9 +26,10 @@ export function bytes(value) {
   return `${value < 0 ? '−' : ''}${size.toFixed(step === 0 || size >= 100 ? 0 : 1)} ${BYTES[step]}`;
 }
 
-/** A rate with its sign. */
+/** A rate with its sign and the digits that an estimate has. */
 export function rate(value, unit) {
-  return value == null ? '–' : `${value > 0 ? '+' : ''}${quantity(value, unit)}`;
+  if (value == null) return '–';
+  return `${value > 0 ? '+' : ''}${unit === 'By' ? bytes(value) : RATE.format(value)}`;
 }
 
 /** @param {number|null} share 0 to 1; never rounded up to certainty */

@@ -12,8 +12,6 @@
 //! | `trend`, `season`, `steps` | a rise, what repeats and what shifts, by least squares |
 //! | `limits`, `sentence`, `distribution` | when it breaks; in words; intervals |
 
-#![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test that finds nothing shall fail"))]
-
 mod bins;
 mod census;
 mod distribution;

@@ -130,6 +130,9 @@ pub(crate) struct WatchArgs {
     /// The series that `-o csv` prints [default: internet, what lsof -i counts; or the only --metric]
     #[arg(long, value_name = "NAME")]
     pub(crate) series: Option<String>,
+    /// Names of hosts and services on the screen, as they become known
+    #[arg(long)]
+    pub(crate) resolve: bool,
     /// Where the recording goes [default: NAME-PID-TIME.unclosed in the state folder]
     #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,

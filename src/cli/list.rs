@@ -66,8 +66,7 @@ fn is_wanted(typed: &ListArgs, lifetime: &Lifetime) -> bool {
     match (typed.all, typed.internet, typed.unix) {
         (true, _, _) => true,
         (_, false, false) => {
-            kind.is_internet()
-                || matches!(kind, Kind::Unix | Kind::Raw | Kind::Socket | Kind::Netlink | Kind::Packet)
+            kind.is_internet() || matches!(kind, Kind::Unix | Kind::Raw | Kind::Socket | Kind::Netlink | Kind::Packet)
         }
         (_, internet, unix) => (internet && kind.is_internet()) || (unix && kind == Kind::Unix),
     }

@@ -109,7 +109,7 @@ fn size(flag: &str, text: &str) -> Result<u64, Failure> {
         _ => f64::NAN,
     };
     let bytes = digits.trim().parse::<f64>().unwrap_or(f64::NAN) * factor;
-    if !(bytes >= 1e5 && bytes < 1e15) {
+    if !(1e5..1e15).contains(&bytes) {
         let message = format!("{flag} {text:?} is not a size of 100kB or more");
         return Err(Failure::usage(message).hint("write it as 500kB, 100MB or 1GB"));
     }

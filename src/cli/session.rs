@@ -98,7 +98,7 @@ impl Session {
         if self.target.left_out > 0 {
             snapshot.unseen.push(format!("{} descendants are beyond what is followed at once", self.target.left_out));
         }
-        snapshot.unseen.extend(self.clock.notes.drain(..));
+        snapshot.unseen.append(&mut self.clock.notes);
         let alive = !self.follows || !snapshot.processes.is_empty();
         let mut tick = self.census.advance(&snapshot, self.fold.population());
         tick.cost = Some(own_cost());

@@ -6,10 +6,10 @@ use super::options::{self, EVERY_DEFAULT, SamplingOptions};
 use super::session::{End, Session};
 use super::wake::Schedule;
 use super::{is_watched_by_a_person, talk};
-use crate::model::{Report, duration_words};
+use crate::model::{Address, Report, duration_words};
 use crate::present::live::{CsvLines, Live, PlainLines, Screen, Silent};
 use crate::present::text;
-use crate::sample::{Metric, ProcFs};
+use crate::sample::{Metric, ProcFs, Resolver};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub(crate) fn watch(typed: &WatchArgs) -> Result<u8, Failure> {
     };
     let form = match typed.format {
         Some(_) => Form::Csv,
-        None if is_watched_by_a_person() => Form::Screen,
+        None if is_watched_by_a_person() => Form::Screen { resolve: typed.resolve },
         None => Form::Lines,
     };
     follow(&typed.selector, &typed.sampling, typed.duration.as_deref(), typed.output.clone(), form, &shown)
@@ -39,7 +39,7 @@ pub(crate) fn record(typed: &RecordArgs) -> Result<u8, Failure> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
-    Screen,
+    Screen { resolve: bool },
     Lines,
     Csv,
     Silent,
@@ -93,7 +93,10 @@ fn follow(
         Form::Silent => Box::new(Silent),
         Form::Csv => Box::new(CsvLines { out: io::stdout(), fractions: options.every < Duration::from_secs(1) }),
         Form::Lines => Box::new(PlainLines::new(io::stdout())),
-        Form::Screen => Box::new(Screen::new(io::stdout(), Box::new(terminal_size), file.display().to_string())),
+        Form::Screen { resolve } => {
+            let address = address_writer(resolve);
+            Box::new(Screen::new(io::stdout(), Box::new(terminal_size), file.display().to_string(), address))
+        }
     };
     let ended = session.follow(&mut schedule, live.as_mut(), |_| false);
     live.end()?;
@@ -117,7 +120,8 @@ fn follow(
 fn introduce(session: &Session, name: &str, pid: Option<u32>, options: &SamplingOptions, form: Form) {
     let pid = pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
     let every = duration_words(options.every.as_secs_f64());
-    talk(&format!("Watching {name}{pid} every {every}, sampled from {}.", session.source()));
+    let source = if pid.is_empty() { String::new() } else { format!(", sampled from {}", session.source()) };
+    talk(&format!("Watching {name}{pid} every {every}{source}."));
     if let Some(file) = session.file() {
         let size = text::bytes(Session::bytes_per_hour(options.every));
         talk(&format!(
@@ -125,7 +129,7 @@ fn introduce(session: &Session, name: &str, pid: Option<u32>, options: &Sampling
             file.display()
         ));
     }
-    if form != Form::Screen {
+    if !matches!(form, Form::Screen { .. }) {
         talk("Ctrl-C ends it and prints the summary.");
     }
 }
@@ -146,7 +150,7 @@ fn conclude(report: &Report, file: Option<&Path>, owed: u64, form: Form) -> Resu
     let summary = String::from_utf8_lossy(&summary);
     match form {
         Form::Csv | Form::Silent => talk(summary.trim_end()),
-        Form::Screen | Form::Lines => {
+        Form::Screen { .. } | Form::Lines => {
             use std::io::Write;
             // Whoever read our lines may have gone by now.
             match io::stdout().write_all(summary.as_bytes()) {
@@ -156,6 +160,19 @@ fn conclude(report: &Report, file: Option<&Path>, owed: u64, form: Form) -> Resu
         }
     }
     Ok(())
+}
+
+/// Writes addresses as numbers, or by the names that are known by now: a tick never waits for one.
+fn address_writer(resolve: bool) -> Box<dyn FnMut(&Address) -> String> {
+    if !resolve {
+        return Box::new(ToString::to_string);
+    }
+    let mut names = Resolver::start();
+    Box::new(move |address| {
+        names.request(address);
+        names.wait(Duration::ZERO);
+        names.name(address)
+    })
 }
 
 /// The terminal's columns and rows; 80 by 24 where it doesn't say.

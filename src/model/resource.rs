@@ -75,7 +75,7 @@ impl Kind {
         Kind::NAMES.iter().find(|(_, known)| *known == name).map_or(Kind::Other, |(kind, _)| *kind)
     }
 
-    /// True for TCP and UDP.
+    /// True for the kinds that `lsof -i` counts; it leaves raw sockets out.
     pub fn is_internet(self) -> bool {
         matches!(self, Kind::Tcp | Kind::Udp)
     }

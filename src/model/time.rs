@@ -51,11 +51,14 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
-/// A length of time for people, in its two largest units: `45 s`, `12 min`, `2 h 03 min`, `2.9 days`.
+/// A length of time for people, in its two largest units: `250 ms`, `45 s`, `12 min`, `2 h 03 min`, `2.9 days`.
 pub fn duration_words(seconds: f64) -> String {
     let seconds = seconds.max(0.0);
-    if seconds < 10.0 {
-        format!("{seconds:.1} s")
+    if seconds > 0.0 && seconds < 0.95 {
+        format!("{:.0} ms", (seconds * 1000.0).max(1.0))
+    } else if seconds < 10.0 {
+        let tenths = (seconds * 10.0).round() / 10.0;
+        format!("{tenths} s")
     } else if seconds < 120.0 {
         format!("{seconds:.0} s")
     } else if seconds < 7_200.0 {
@@ -76,8 +79,8 @@ mod tests {
 
     #[test]
     fn a_length_is_told_in_units_that_fit_it() {
-        let told: Vec<String> = [0.25, 44.6, 754.0, 7380.0, 250_560.0, 1e9].map(duration_words).into();
-        assert_eq!(told, ["0.2 s", "45 s", "13 min", "2 h 03 min", "2.9 days", "32 years"]);
+        let told: Vec<String> = [0.25, 5.04, 44.6, 754.0, 7380.0, 250_560.0, 1e9].map(duration_words).into();
+        assert_eq!(told, ["250 ms", "5 s", "45 s", "13 min", "2 h 03 min", "2.9 days", "32 years"]);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! What `watch` shows while it watches: one screen that is drawn anew, plain lines, or `unix_time,value`.
 
+use super::table::printable;
 use super::text::{self, badge, bytes};
-use crate::model::{Lifetime, Report, Timestamp, Unit, duration_words};
+use crate::model::{Address, Lifetime, Report, Timestamp, Unit, duration_words};
 use std::collections::VecDeque;
 use std::io::{self, Write};
 
@@ -78,7 +79,7 @@ impl<W: Write> Live for PlainLines<W> {
         if let Some(finding) = report.verdict() {
             let word = finding.kind.word().to_owned();
             if self.said.as_ref() != Some(&word) {
-                writeln!(self.out, "{} {}", badge(finding.kind), finding.sentence)?;
+                writeln!(self.out, "{} {}", badge(finding.kind), printable(&finding.sentence))?;
                 self.said = Some(word);
             }
         }
@@ -108,6 +109,8 @@ pub struct Screen<W: Write> {
     out: W,
     size: Box<dyn Fn() -> (usize, usize)>,
     recording: String,
+    /// How an address is written: as numbers, or by name as soon as that is known.
+    address: Box<dyn FnMut(&Address) -> String>,
     chart: VecDeque<Option<f64>>,
     begun: bool,
     messages: Vec<String>,
@@ -115,11 +118,16 @@ pub struct Screen<W: Write> {
 
 impl<W: Write> Screen<W> {
     /// A screen of `size()` columns and rows. `recording` is named in its last line.
-    pub fn new(out: W, size: Box<dyn Fn() -> (usize, usize)>, recording: String) -> Self {
-        Screen { out, size, recording, chart: VecDeque::new(), begun: false, messages: Vec::new() }
+    pub fn new(
+        out: W,
+        size: Box<dyn Fn() -> (usize, usize)>,
+        recording: String,
+        address: Box<dyn FnMut(&Address) -> String>,
+    ) -> Self {
+        Screen { out, size, recording, address, chart: VecDeque::new(), begun: false, messages: Vec::new() }
     }
 
-    fn lines(&self, report: &Report, width: usize, height: usize) -> Vec<String> {
+    fn lines(&mut self, report: &Report, width: usize, height: usize) -> Vec<String> {
         let mut lines = Vec::new();
         let name = report.target.as_ref().map_or("", |target| target.name.as_str());
         let pids = report
@@ -142,7 +150,7 @@ impl<W: Write> Screen<W> {
         lines.extend(chart(&self.chart, width, 6.min(height / 4)));
         lines.push(String::new());
         let room = height.saturating_sub(lines.len() + 3);
-        lines.extend(open_rows(report, room));
+        lines.extend(open_rows(report, room, &mut self.address));
         lines.truncate(height.saturating_sub(2));
         lines.push(String::new());
         lines.push(match self.messages.last() {
@@ -167,7 +175,7 @@ impl<W: Write> Live for Screen<W> {
         }
         frame.push_str("\x1b[H");
         for (row, line) in self.lines(report, width, height).iter().take(height).enumerate() {
-            let line: String = line.chars().map(|c| if c.is_control() { '?' } else { c }).take(width).collect();
+            let line: String = printable(line).chars().take(width).collect();
             frame.push_str(&format!("\x1b[{};1H\x1b[2K{line}", row + 1));
         }
         frame.push_str("\x1b[J");
@@ -199,13 +207,13 @@ impl<W: Write> Drop for Screen<W> {
 }
 
 /// The leaked ones, else the oldest, as many as there is room for.
-fn open_rows(report: &Report, room: usize) -> Vec<String> {
+fn open_rows(report: &Report, room: usize, address: &mut dyn FnMut(&Address) -> String) -> Vec<String> {
     let leaked = |it: &Lifetime| report.judged.is_leaked(it.id);
     let mut open: Vec<&Lifetime> = report.population.open.values().filter(|it| it.resource.is_connection()).collect();
     open.sort_by_key(|it| (!leaked(it), it.opened, it.id));
     let mut lines = vec![format!("{:>8} {:>6} {:<8} {:>11} {:>11}  PEER", "", "FD", "KIND", "AGE", "SILENT")];
     for it in open.iter().take(room.saturating_sub(1)) {
-        let peer = it.resource.remote.as_ref().map(ToString::to_string).or_else(|| it.resource.name.clone());
+        let peer = it.resource.remote.as_ref().map(&mut *address).or_else(|| it.resource.name.clone());
         let silent = it.silent_seconds(report.to).map(duration_words).unwrap_or_default();
         lines.push(format!(
             "{:>8} {:>6} {:<8} {:>11} {silent:>11}  {}",
@@ -281,7 +289,7 @@ mod tests {
     fn the_screen_is_given_back() {
         let mut out = Vec::new();
         {
-            let mut screen = Screen::new(&mut out, Box::new(|| (80, 24)), "x".into());
+            let mut screen = Screen::new(&mut out, Box::new(|| (80, 24)), "x".into(), Box::new(ToString::to_string));
             screen.tick(&Report::default(), Some(1.0)).expect("to memory");
         }
         let text = String::from_utf8_lossy(&out).into_owned();

@@ -11,11 +11,9 @@ pub enum Align {
     Right,
 }
 
-/// Writes rows under their headings, each column as wide as its widest cell, `indent` spaces before each row. Control
-/// characters in a cell (a process names itself as it likes) are shown as `?`.
+/// Writes rows under their headings, each column as wide as its widest cell, `indent` spaces before each row.
 pub fn write(out: &mut dyn Write, columns: &[(&str, Align)], rows: &[Vec<String>], indent: usize) -> io::Result<()> {
-    let clean = |cell: &str| -> String { cell.chars().map(|c| if c.is_control() { '?' } else { c }).collect() };
-    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| clean(cell)).collect()).collect();
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| printable(cell)).collect()).collect();
     let widths: Vec<usize> = columns
         .iter()
         .enumerate()
@@ -41,6 +39,12 @@ pub fn write(out: &mut dyn Write, columns: &[(&str, Align)], rows: &[Vec<String>
         writeln!(out, "{}", line(row.iter().map(String::as_str).collect()))?;
     }
     Ok(())
+}
+
+/// Text that a terminal shows as it is: a process, a file and a socket are named as strangers like, and control characters
+/// in such a name, which might drive the terminal, become `?`.
+pub fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 /// A cell of CSV, quoted where it must be (RFC 4180).

@@ -1,6 +1,6 @@
 //! A report as text, for a terminal of any width and for a file.
 
-use super::table::{self, Align};
+use super::table::{self, Align, printable};
 use crate::model::{Finding, Lifetime, Report, SeriesReport, Timestamp, Unit, Verdict, duration_words};
 use jiff::tz::TimeZone;
 use std::collections::BTreeMap;
@@ -40,7 +40,7 @@ pub fn report(out: &mut dyn Write, report: &Report, shown: Shown) -> io::Result<
         for finding in &report.judged.findings {
             writeln!(out, "\nHow {} was judged:", finding.subject)?;
             for step in &finding.steps {
-                writeln!(out, "  - {step}")?;
+                writeln!(out, "  - {}", printable(step))?;
             }
         }
     }
@@ -60,7 +60,7 @@ pub fn summary(out: &mut dyn Write, report: &Report) -> io::Result<()> {
         verdict(out, finding)?;
     }
     for finding in report.judged.findings.iter().skip(1).filter(|it| it.kind < Verdict::Clean) {
-        writeln!(out, "also: {} {}: {}", finding.kind.word(), finding.subject, finding.sentence)?;
+        writeln!(out, "also: {} {}", finding.kind.word(), printable(&finding.sentence))?;
     }
     writeln!(out)?;
     if let Some(target) = &report.target {
@@ -68,7 +68,14 @@ pub fn summary(out: &mut dyn Write, report: &Report) -> io::Result<()> {
         match target.processes.values().next() {
             Some(first) if target.processes.len() == 1 => {
                 let ended = first.ended.map(|at| format!(", ended {}", moment(at))).unwrap_or_default();
-                writeln!(out, "{} (pid {}, user {}{ended}): {}", target.name, first.id.pid, first.user, first.command)?;
+                writeln!(
+                    out,
+                    "{} (pid {}, user {}{ended}): {}",
+                    target.name,
+                    first.id.pid,
+                    first.user,
+                    printable(&first.command)
+                )?;
             }
             Some(first) => {
                 let all = target.processes.len();
@@ -78,7 +85,7 @@ pub fn summary(out: &mut dyn Write, report: &Report) -> io::Result<()> {
                     target.name,
                     first.id.pid,
                     all - 1,
-                    first.command
+                    printable(&first.command)
                 )?;
             }
             None => {}
@@ -102,7 +109,7 @@ pub fn summary(out: &mut dyn Write, report: &Report) -> io::Result<()> {
 
 /// The verdict with its numbers.
 pub fn verdict(out: &mut dyn Write, finding: &Finding) -> io::Result<()> {
-    writeln!(out, "{} {}", badge(finding.kind), finding.sentence)?;
+    writeln!(out, "{} {}", badge(finding.kind), printable(&finding.sentence))?;
     if let Some(since) = finding.since {
         write!(out, "       since {}", moment(since))?;
         if let (Some(rate), Some(low), Some(high)) = (finding.rate_per_hour, finding.rate_low, finding.rate_high) {
@@ -114,7 +121,7 @@ pub fn verdict(out: &mut dyn Write, finding: &Finding) -> io::Result<()> {
         writeln!(out)?;
     }
     if let Some(end) = &finding.exhausts {
-        let latest = end.latest.map(|at| format!(" and {}", moment(at))).unwrap_or_else(|| " and never".to_owned());
+        let latest = end.latest.map_or_else(|| " and never".to_owned(), |at| format!(" and {}", moment(at)));
         writeln!(
             out,
             "       {} ({}) is reached {}, between {}{latest}",
@@ -155,11 +162,11 @@ pub fn figure(value: f64) -> String {
     }
 }
 
-/// Bytes in the largest unit that leaves a figure before the point.
+/// Bytes in the largest unit that leaves a figure before the point, as the page has them.
 pub fn bytes(value: f64) -> String {
-    const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
-    let place = UNITS.len().min(1 + (value.abs().max(1.0).log10() / 3.0) as usize) - 1;
-    let scaled = value / 1000f64.powi(place as i32);
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let place = UNITS.len().min(1 + (value.abs().max(1.0).log2() / 10.0) as usize) - 1;
+    let scaled = value / 1024f64.powi(place as i32);
     if place == 0 { format!("{scaled:.0} B") } else { format!("{scaled:.1} {}", UNITS[place]) }
 }
 
@@ -299,7 +306,7 @@ fn notes(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     if !report.notes.is_empty() {
         writeln!(out, "\nNot seen, or skipped")?;
         for note in &report.notes {
-            writeln!(out, "  - {note}")?;
+            writeln!(out, "  - {}", printable(note))?;
         }
     }
     if let Some(cost) = report.cost {

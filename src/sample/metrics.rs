@@ -244,7 +244,7 @@ mod tests {
     fn a_command_gives_one_number_or_a_reason() {
         assert_eq!(command("echo ' 42 '"), Ok(42.0));
         assert_eq!(command("echo 1 2"), Err("printed \"1 2\", which is not one number".into()));
-        assert_eq!(command("echo NaN").is_err(), true);
+        assert!(command("echo NaN").is_err());
         assert_eq!(command("echo no table >&2; exit 3"), Err("failed with exit status: 3: no table".into()));
         let begun = Instant::now();
         let late = command_number("sleep 30 & sleep 30", Instant::now() + Duration::from_millis(50));

@@ -1,5 +1,6 @@
 //! Which processes are watched: those named, and their descendants where asked for.
 
+use super::descriptors::DescriptorReader;
 use super::procfs::{ProcFs, ReadError};
 use crate::model::ProcessId;
 use std::collections::BTreeMap;
@@ -27,10 +28,9 @@ impl TargetProcesses {
 
     /// Fails where the descriptors of one of them may not be read.
     pub fn check_access(&self) -> Result<(), ReadError> {
-        self.members.keys().try_for_each(|pid| {
-            let path = self.proc.folder(*pid).join("fd");
-            std::fs::read_dir(&path).map(|_| ()).map_err(|source| ReadError::of_process(*pid, &path, source))
-        })
+        // Opening the folder is not enough: a protected process lets us list it and refuses each link.
+        let mut reader = DescriptorReader::new(&self.proc);
+        self.members.keys().try_for_each(|pid| reader.read(*pid).map(drop))
     }
 
     /// Those that run now. A descendant whose parent has ended stays a member; one that was born and orphaned between two

@@ -47,7 +47,7 @@ impl Recording {
         let page = if page == 1 { 65_536 } else { page };
         let expected = page * u64::from(u32::from_be_bytes([head[28], head[29], head[30], head[31]]));
         if begun < 100 || (bytes.len() < expected && log_bytes == 0) {
-            let reason = format!("it was cut short: {} of {expected} bytes are there", bytes.len());
+            let reason = format!("it was cut short: {} of {} bytes are there", bytes.len(), expected.max(100));
             return Err(StoreError::Damaged { path: path.to_owned(), reason });
         }
         let connection = Self::connect(path, log_bytes)?;

@@ -97,15 +97,21 @@ def tcp(zoo, family, host, prefix):
 
 def tcp_to_child(zoo):
     """Connections whose other ends are in another process."""
-    connect = "import socket,sys; ends=[socket.create_connection((h,int(p))) for h,p in zip(sys.argv[1::2],sys.argv[2::2])]; ends[0].recv(1)"
-    listening4 = socket.create_server(("127.0.0.1", 0))
-    listening6 = socket.create_server(("::1", 0), family=socket.AF_INET6)
-    argv = ["127.0.0.1", str(listening4.getsockname()[1]), "::1", str(listening6.getsockname()[1])]
-    child = subprocess.Popen([sys.executable, "-c", connect, *argv], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    zoo.keep("tcp4_to_child", listening4.accept()[0])
-    zoo.keep("tcp6_to_child", listening6.accept()[0])
-    listening4.close()
-    listening6.close()
+    connect = (
+        "import socket, sys\n"
+        "ends = [socket.create_connection((host, int(port))) for host, port in zip(sys.argv[1::2], sys.argv[2::2])]\n"
+        "ends[0].recv(1)\n"
+    )
+    listening = [("tcp4_to_child", socket.create_server(("127.0.0.1", 0)))]
+    with zoo.attempt("tcp6_to_child"):
+        listening.append(("tcp6_to_child", socket.create_server(("::1", 0), family=socket.AF_INET6)))
+    addresses = [str(part) for _, server in listening for part in server.getsockname()[:2]]
+    child = subprocess.Popen([sys.executable, "-c", connect, *addresses], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    for name, server in listening:
+        # Without a loopback the child never comes.
+        server.settimeout(10)
+        zoo.keep(name, server.accept()[0])
+        server.close()
     return child
 
 

@@ -313,7 +313,10 @@ impl Reader {
         if options.lsof_header {
             points.values.iter_mut().for_each(|value| *value = (*value - 1.0).max(0.0));
         }
-        let events = restart::restarts(&points);
+        let events = restart::restarts(&points).unwrap_or_else(|note| {
+            notes.push(note);
+            Vec::new()
+        });
         let interval_unsorted = timeline::usual_interval(&points.times);
         notes.extend(timeline::sort(&mut points, &steps_back, interval_unsorted));
         let dropped = timeline::drop_duplicates(&mut points);

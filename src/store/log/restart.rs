@@ -2,8 +2,9 @@
 //!
 //! A count that climbed in many steps and in one falls to about where it began belongs to a process that was started
 //! anew; so does one that falls to nothing after it never was nothing, for lsof of a pid that is gone counts 0. Only the
-//! clear ones are told: a pool that empties as fast as it fills, a reading that is low once, a fall halfway are not.
-//! Memory that a collector frees only when it must looks the same, as nothing but the values is known here.
+//! clear ones are told: a pool that empties as fast as it fills, a reading that is low once, a fall halfway, a fall as
+//! large as others before it are not. Memory that a collector frees and a pool that replaces its connections look the
+//! same but fall again and again: where the falls keep a rhythm none is told, and a note says so.
 
 use crate::model::{Event, EventKind, Points, Timestamp};
 
@@ -16,6 +17,17 @@ const SAMPLES_AFTER: usize = 3;
 /// Less than this is no fall, whatever it is of.
 const FALL_MIN: f64 = 5.0;
 
+/// Of a process that ended no more than a third is open again when the next sample is taken.
+const FALL_SHARE_MIN: f64 = 2.0 / 3.0;
+
+/// The fall is this many times as large as any other since the series began anew; less is noise.
+const NOISE_RATIO: f64 = 2.5;
+
+/// More falls than this, on average closer together than [`RHYTHM_SAMPLES`], are a rhythm. At the usual 5 s that is one
+/// in three hours.
+const RHYTHM_FALLS: usize = 4;
+const RHYTHM_SAMPLES: usize = 2000;
+
 /// How far above its beginning, as a share of the climb, the series may end up.
 const REMAINDER_MAX: f64 = 0.1;
 
@@ -25,16 +37,18 @@ struct Run {
     low: f64,
     previous: f64,
     rise_max: f64,
+    fall_max: f64,
     samples: usize,
 }
 
 impl Run {
     fn new(value: f64) -> Run {
-        Run { first: value, low: value, previous: value, rise_max: 0.0, samples: 1 }
+        Run { first: value, low: value, previous: value, rise_max: 0.0, fall_max: 0.0, samples: 1 }
     }
 
     fn add(&mut self, value: f64) {
         self.rise_max = self.rise_max.max(value - self.previous);
+        self.fall_max = self.fall_max.max(self.previous - value);
         self.low = self.low.min(value);
         self.previous = value;
         self.samples += 1;
@@ -42,7 +56,8 @@ impl Run {
 
     fn is_ended_by(&self, value: f64, after: &[f64]) -> bool {
         let fall = self.previous - value;
-        if fall < FALL_MIN || fall < self.previous / 2.0 || self.samples < SAMPLES_BEFORE {
+        let large = fall >= FALL_MIN && fall >= self.previous * FALL_SHARE_MIN && fall > NOISE_RATIO * self.fall_max;
+        if !large || self.samples < SAMPLES_BEFORE {
             return false;
         }
         let vanished = value == 0.0 && self.low > 0.0;
@@ -53,10 +68,12 @@ impl Run {
     }
 }
 
-/// The restarts, in the order of the lines: sorted by time, two stretches that share a time would seem to fall and rise.
-pub(super) fn restarts(points: &Points) -> Vec<Event> {
+/// The restarts, or the note why none is told.
+///
+/// The points come in the order of the lines: sorted by time, two stretches that share a time would seem to fall and rise.
+pub(super) fn restarts(points: &Points) -> Result<Vec<Event>, String> {
     let (times, values) = (&points.times, &points.values);
-    let Some(first) = values.first() else { return Vec::new() };
+    let Some(first) = values.first() else { return Ok(Vec::new()) };
     let mut run = Run::new(*first);
     let mut events = Vec::new();
     for index in 1..values.len() {
@@ -71,7 +88,13 @@ pub(super) fn restarts(points: &Points) -> Vec<Event> {
             run.add(value);
         }
     }
-    events
+    if events.len() > RHYTHM_FALLS && values.len() / events.len() < RHYTHM_SAMPLES {
+        let falls = events.len();
+        return Err(format!(
+            "the value falls {falls} times to about where it began, as with a collector or a pool that renews itself; no restart is told from that"
+        ));
+    }
+    Ok(events)
 }
 
 fn event(at: Timestamp, before: f64, value: f64) -> Event {
@@ -90,7 +113,7 @@ mod tests {
         for (index, value) in values.into_iter().enumerate() {
             points.push(Timestamp(5_000_000 * index as i64), f64::from(value));
         }
-        let found = restarts(&points);
+        let Ok(found) = restarts(&points) else { return assert_eq!("rhythm", expect) };
         let numbers = |text: &str| -> String {
             let words: Vec<&str> = text.split(' ').collect();
             format!("{}>{}", words[4], words[6])
@@ -104,6 +127,8 @@ mod tests {
         check((10..60).chain(10..60), "59>10");
         check((10..60).chain(12..60).chain(9..30), "59>12 59>9");
         check((500..900).chain(20..40), "899>20");
+        // Healthy connections come and go meanwhile.
+        check((10..60).map(|count| count + count * 7 % 5).chain(10..60), "62>10");
     }
 
     #[test]
@@ -120,6 +145,10 @@ mod tests {
         check([2; 20].into_iter().chain([40; 20]).chain([2; 20]).chain([40; 20]), "");
         // A fall halfway.
         check((10..60).chain(35..60), "");
+        // A fall that is but the noise.
+        check([12, 3, 11, 4, 9, 2, 12, 5, 13, 4, 12, 3, 10, 0, 2, 1], "");
+        // A collector's rhythm.
+        check((0..9).flat_map(|_| 10..60), "rhythm");
         // Too short to know, too small to matter, or the log ends there.
         check((10..15).chain(0..5), "");
         check([3; 20].into_iter().chain([0; 20]), "");
