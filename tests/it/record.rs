@@ -33,7 +33,7 @@ fn both(folder: &Folder, length: &str) -> [(Value, Done, Churn); 2] {
 #[test]
 fn a_leak_is_told_from_traffic() {
     let folder = Folder::new();
-    let [(leak, said, churn), (clean, _, _)] = both(&folder, "15s");
+    let [(leak, said, churn), (clean, _, _)] = both(&folder, "32s");
 
     let verdict = &leak["verdict"];
     assert_eq!(verdict["kind"], "leak", "{verdict:#}");
@@ -41,7 +41,7 @@ fn a_leak_is_told_from_traffic() {
     said.complains(&["LEAK", "Recording: ", "Next:      unclosed show "]);
     let resources = leak["resources"].as_array().unwrap();
     let leaked: Vec<_> = resources.iter().filter(|it| it["leaked"] == true).collect();
-    assert!(leaked.len() >= 15, "{} of about 30 are called leaked", leaked.len());
+    assert!(leaked.len() >= 25, "{} of about 60 are called leaked", leaked.len());
     assert!(leaked.iter().all(|it| it["remote"] == churn.endpoint() && it["leak_probability"].as_f64().unwrap() > 0.5));
     let rate = verdict["rate_per_hour"].as_f64().unwrap();
     assert!((3600.0..14_400.0).contains(&rate), "two a second are 7,200 an hour, not {rate}");
@@ -88,7 +88,7 @@ fn fields_have_their_names(report: &Value) {
     let (from, to) = (report["from"].as_f64().unwrap(), report["to"].as_f64().unwrap());
     assert!(from < to && to <= now && from > now - 600.0, "{from} {to} {now}");
     let ticks = report["ticks"].as_f64().unwrap();
-    assert!((40.0..=77.0).contains(&ticks), "{ticks} ticks of 200 ms in 15 s");
+    assert!((80.0..=162.0).contains(&ticks), "{ticks} ticks of 200 ms in 32 s");
     let names: Vec<_> = report["series"].as_array().unwrap().iter().filter_map(|it| it["name"].as_str()).collect();
     for name in ["connections", "internet", "descriptors", "descriptors:tcp", "memory", "memory:anonymous", "threads"] {
         assert!(names.contains(&name), "{name} is no series: {names:?}");
