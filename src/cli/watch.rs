@@ -67,22 +67,27 @@ fn follow(
     let mut target = options::target(&proc, selector)?;
     target.check_access()?;
     let members = target.members();
-    let follows = !members.is_empty();
+    let follows = !selects_nothing(selector);
+    if follows && members.is_empty() {
+        return Err(Failure::no_target("the process ended before anything was seen"));
+    }
     let name = match members.first() {
         Some(first) => proc.process(first)?.name,
         None => options.metrics.first().map(Metric::series).unwrap_or_default(),
     };
     let pid = members.first().map(|first| first.pid);
     let named = file.is_some();
-    let file = file.map_or_else(|| options::default_recording(&name, pid), Ok)?;
-    let mut session = match Session::new(&options, target, &name, follows, Some(&file), shown) {
+    let file = file.map_or_else(|| options::default_recording(&name, pid), Ok);
+    let begin = |target, file: Option<&Path>| Session::new(&options, target, &name, follows, file, shown);
+    let mut session = match file.and_then(|file| begin(target, Some(file.as_path()))) {
         // A home that can't be written is no reason not to look; a file that was named is.
         Err(failure) if !named && form != Form::Silent => {
             talk(&format!("unclosed: {}; nothing is recorded. --output FILE records elsewhere.", failure.message));
-            Session::new(&options, options::target(&proc, selector)?, &name, follows, None, shown)?
+            begin(options::target(&proc, selector)?, None)?
         }
         made => made?,
     };
+    let recorded = session.file().map(Path::to_path_buf);
     let mut schedule = Schedule::start(options.every, false)?;
     schedule.end_after(length);
     for member in &members {
@@ -95,7 +100,8 @@ fn follow(
         Form::Lines => Box::new(PlainLines::new(io::stdout())),
         Form::Screen { resolve } => {
             let address = address_writer(resolve);
-            Box::new(Screen::new(io::stdout(), Box::new(terminal_size), file.display().to_string(), address))
+            let place = recorded.as_ref().map_or_else(|| "nowhere".to_owned(), |file| file.display().to_string());
+            Box::new(Screen::new(io::stdout(), Box::new(terminal_size), place, address))
         }
     };
     let ended = session.follow(&mut schedule, live.as_mut(), |_| false);
@@ -105,7 +111,6 @@ fn follow(
         session.discard()?;
         return Err(Failure::no_target(format!("{name} ended before anything was seen")));
     }
-    let recorded = session.file().map(Path::to_path_buf);
     let (report, owed) = session.finish();
     conclude(&report, recorded.as_deref(), owed, form)?;
     match ended {

@@ -88,8 +88,7 @@ impl Sampler {
         snapshot.processes.push(process);
         memory.add(&status);
         let entries = self.descriptors.read(id.pid)?;
-        let wanted: HashSet<u64> =
-            entries.iter().filter_map(|it| it.referent.socket_inode()).collect();
+        let wanted: HashSet<u64> = entries.iter().filter_map(|it| it.referent.socket_inode()).collect();
         let table = self.sockets.read(id.pid, &wanted);
         for entry in entries {
             let access = entry.referent.access;

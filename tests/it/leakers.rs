@@ -19,7 +19,8 @@ impl Churn {
     /// With flags of `churn.py`.
     pub(crate) fn with(flags: &str) -> Self {
         let script = leaker("churn.py");
-        let mut running = Run::program("python3", [script.as_str()].into_iter().chain(flags.split_whitespace())).start();
+        let mut running =
+            Run::program("python3", [script.as_str()].into_iter().chain(flags.split_whitespace())).start();
         let pid = running.line_that("its pid", |line| line.parse::<u32>().is_ok()).parse().unwrap();
         let server = running.line("server ");
         Churn { running, pid, port: server.rsplit(' ').next().and_then(|port| port.parse().ok()).unwrap() }

@@ -111,7 +111,8 @@ fn table_and_csv_have_the_columns_of_lsof() {
         let expected = [&record.command, &pid, &record.user, &access, &record.type_name, &record.node, &name];
         assert_eq!(cells, expected.map(String::as_str), "{member}");
 
-        let begin = format!("{} {pid} {} {fd}{access} {} {} ", record.command, record.user, record.type_name, record.node);
+        let begin =
+            format!("{} {pid} {} {fd}{access} {} {} ", record.command, record.user, record.type_name, record.node);
         let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
         let line = table.lines().map(words).find(|line| line.starts_with(&begin));
         let line = line.unwrap_or_else(|| panic!("no row {begin:?} in:\n{table}"));
@@ -229,7 +230,8 @@ fn all_other_kinds_are_told_as_lsof_tells_them() {
             _ => {}
         }
     }
-    for kind in ["tcp", "udp", "unix", "netlink", "socket", "file", "memfd", "directory", "chardev", "pipe", "eventfd"] {
+    for kind in ["tcp", "udp", "unix", "netlink", "socket", "file", "memfd", "directory", "chardev", "pipe", "eventfd"]
+    {
         assert!(kinds.contains(kind), "{kind}");
     }
     for kind in ["epoll", "inotify", "timerfd", "signalfd", "pidfd"] {

@@ -29,7 +29,8 @@ fn a_folder_that_grows_needs_no_process() {
     assert_eq!(report["target"], Value::Null);
     assert_eq!(series(&report, &metric)["unit"], "By");
     let du = Run::program("du", ["-s", "-B1", &grows.display().to_string()]).done().ok().out;
-    let measured = Run::it(format!("watch -o csv --every 100ms --for 50ms --metric {metric}")).output(&folder.file("n"));
+    let measured =
+        Run::it(format!("watch -o csv --every 100ms --for 50ms --metric {metric}")).output(&folder.file("n"));
     let measured = measured.done().ok().points();
     assert_eq!(measured[0].1, du.split_whitespace().next().unwrap().parse::<f64>().unwrap());
 }

@@ -53,7 +53,8 @@ fn a_process_of_another_user() {
     let own = std::process::id();
     for verb in ["list", "watch", "record"] {
         let line = format!("setpriv --reuid=65534 --regid=65534 --clear-groups {} {verb} -p {own}", copy.display());
-        let done = Run::shell(&line).within(folder.path()).env("HOME", folder.path()).env("XDG_STATE_HOME", folder.path());
+        let done =
+            Run::shell(&line).within(folder.path()).env("HOME", folder.path()).env("XDG_STATE_HOME", folder.path());
         done.done().fails(1, &[&own.to_string(), "sudo"]);
     }
     assert!(!folder.file("unclosed-").exists());
