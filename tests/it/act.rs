@@ -73,6 +73,12 @@ impl Run {
         self
     }
 
+    /// A file as a further argument.
+    pub(crate) fn file(mut self, file: &Path) -> Self {
+        self.command.arg(file);
+        self
+    }
+
     /// Files as further arguments.
     pub(crate) fn files(mut self, files: &[PathBuf]) -> Self {
         self.command.args(files);

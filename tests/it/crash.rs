@@ -44,7 +44,7 @@ fn kill_one(pid: u32, file: &Path) {
     // A line that was cut is no line.
     let told = &killed.out[..killed.out.rfind('\n').unwrap() + 1];
 
-    let shown = Run::it("show -o csv --series internet").files(&[file.to_owned()]).done().ok();
+    let shown = Run::it("show -o csv --series internet").file(&file).done().ok();
     let kept = shown.points();
     for point in points(told) {
         assert!(kept.contains(&point), "{point:?} was told and is lost; there is:\n{}", shown.out);
@@ -63,7 +63,7 @@ fn a_recording_whose_recorder_was_killed_says_when_it_was_last_seen() {
     let file = folder.file("k.unclosed");
     let mut record = Run::it(format!("record -p {} --every 50ms", churn.pid)).output(&file).start();
     record.complaint("Recording to");
-    let report = || Run::it("show -o json").files(&[file.clone()]).done();
+    let report = || Run::it("show -o json").file(&file).done();
     until("a tick", || report().json()["ticks"].as_u64().filter(|ticks| *ticks > 3));
     record.signal(Signal::KILL);
     record.done();

@@ -6,7 +6,7 @@ use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
 
-/// A file system of a megabyte, unmounted when the case ends.
+/// A file system of a few megabytes, unmounted when the case ends.
 struct SmallDisk {
     _folder: Folder,
     path: PathBuf,
@@ -18,7 +18,7 @@ impl SmallDisk {
         let path = folder.file("disk");
         fs::create_dir(&path).unwrap();
         let place = path.display().to_string();
-        let done = Run::program("mount", ["-t", "tmpfs", "-o", "size=1m", "tmpfs", &place]).done();
+        let done = Run::program("mount", ["-t", "tmpfs", "-o", "size=8m", "tmpfs", &place]).done();
         if done.code == Some(0) { Ok(SmallDisk { _folder: folder, path }) } else { Err(done.err) }
     }
 
@@ -72,7 +72,7 @@ fn a_full_disk_costs_one_message_and_no_tick() {
     assert!(done.err.contains("the disk is full") && done.err.contains("df -h"), "{}", done.err);
 
     let told = points(&done.out);
-    let kept = Run::it("show -o csv --series internet").files(&[file.clone()]).done().ok().points();
+    let kept = Run::it("show -o csv --series internet").file(&file).done().ok().points();
     assert!(kept.len() as u64 > before + 15, "{} ticks after {before}", kept.len());
     for point in told {
         assert!(kept.contains(&point), "{point:?} was told and is lost");
@@ -99,7 +99,7 @@ fn a_disk_that_stays_full_is_told_at_the_end() {
     watch.complaint("the recording can't be written");
     watch.line(",");
     let done = watch.interrupt().code(1).complains(&["ticks are not in the recording"]);
-    let kept = Run::it("show -o csv --series internet").files(&[file]).done().ok().points();
+    let kept = Run::it("show -o csv --series internet").file(&file).done().ok().points();
     assert!(!kept.is_empty() && kept.len() < points(&done.out).len());
     // From the first on, without a hole.
     assert_eq!(kept, points(&done.out)[..kept.len()]);

@@ -33,7 +33,7 @@ fn what_can_not_be_run_ends_as_in_a_shell_and_leaves_no_recording() {
     Run::it("run").output(&file).and("-- no-such-command").done().code(127).complains(&["no-such-command"]);
     assert!(!file.exists());
     let script = folder.with("not-executable", "#!/bin/sh\n");
-    Run::it("run").output(&file).and("--").files(&[script]).done().code(126);
+    Run::it("run").output(&file).and("--").file(&script).done().code(126);
     assert!(!file.exists());
 }
 
@@ -80,7 +80,7 @@ fn children_are_followed_and_a_leak_of_theirs_is_told() {
     assert!(processes.len() >= 3, "{processes:?}");
     assert_eq!(report["verdict"]["kind"], "leak", "{:#}", report["verdict"]);
     done.complains(&["LEAK"]);
-    Run::it("show --fail-on-leak").files(&[folder.file("r.unclosed")]).done().code(3);
+    Run::it("show --fail-on-leak").file(&folder.file("r.unclosed")).done().code(3);
 }
 
 #[test]

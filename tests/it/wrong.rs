@@ -24,7 +24,7 @@ fn recording(folder: &Folder) -> PathBuf {
 /// Every reader refuses this file with these words.
 fn all_refuse(file: &Path, words: &[&str]) {
     for verb in ["show", "show -o json", "view --no-open"] {
-        Run::it(verb).files(&[file.to_owned()]).done().fails(1, words);
+        Run::it(verb).file(file).done().fails(1, words);
     }
 }
 
@@ -109,7 +109,7 @@ fn a_recording_with_a_page_of_garbage() {
         let mut broken = bytes.clone();
         broken[page * 4096..(page + 1) * 4096].fill(0xa5);
         let file = folder.with("broken.unclosed", &broken);
-        let done = Run::it("show -o json").files(&[file]).done();
+        let done = Run::it("show -o json").file(&file).done();
         match done.code {
             Some(0) => assert_eq!(done.json()["schema"], "unclosed/1"),
             _ => drop(done.fails(1, &["broken.unclosed"])),
@@ -148,7 +148,7 @@ fn a_log_without_a_single_sample() {
     for (name, text) in [("empty.log", ""), ("blank.log", "\n\n"), ("heading.csv", "unix_time,value\n")] {
         let file = folder.with(name, text);
         let out = folder.file("out.unclosed");
-        Run::it("import").files(&[file]).output(&out).done().fails(1, &[name]);
+        Run::it("import").file(&file).output(&out).done().fails(1, &[name]);
         assert!(!out.exists(), "{name}: no recording of nothing");
     }
 }
@@ -168,7 +168,7 @@ fn a_place_that_can_not_be_written() {
     Run::it(format!("record -p {own}")).output(&file).done().fails(1, &["exists already", "--output"]);
     assert_eq!(fs::read(&file).unwrap(), bytes);
     let page = format!("view --html {}", folder.file("no/page.html").display());
-    Run::it(page).files(&[file]).done().fails(1, &["page.html", "ls -ld"]);
+    Run::it(page).file(&file).done().fails(1, &["page.html", "ls -ld"]);
 }
 
 #[test]
