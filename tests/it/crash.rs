@@ -44,7 +44,7 @@ fn kill_one(pid: u32, file: &Path) {
     // A line that was cut is no line.
     let told = &killed.out[..killed.out.rfind('\n').unwrap() + 1];
 
-    let shown = Run::it("show -o csv --series internet").file(&file).done().ok();
+    let shown = Run::it("show -o csv --series internet").file(file).done().ok();
     let kept = shown.points();
     for point in points(told) {
         assert!(kept.contains(&point), "{point:?} was told and is lost; there is:\n{}", shown.out);
