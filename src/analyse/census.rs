@@ -226,8 +226,8 @@ impl Census {
             let resource = &snapshot.resources[descriptor.resource];
             add("descriptors", 1);
             add(&format!("descriptors:{}", resource.kind), 1);
-            // lsof lists a row per descriptor, and no socket that was never bound or connected.
-            if resource.kind.is_internet() && resource.local.is_some() {
+            // lsof lists a row per descriptor.
+            if resource.is_internet() {
                 add("internet", 1);
             }
         }

@@ -3,6 +3,7 @@
 use crate::present::replay::ReplayError;
 use crate::sample::ReadError;
 use crate::store::StoreError;
+use crate::store::log::LogError;
 use std::io;
 
 /// The exit codes of the program.
@@ -56,11 +57,24 @@ impl From<StoreError> for Failure {
     }
 }
 
+impl From<LogError> for Failure {
+    fn from(error: LogError) -> Self {
+        // The last part of its sentence says what mends it.
+        let sentence = error.to_string();
+        match sentence.rsplit_once("; ") {
+            Some((message, fix)) => Failure::new(message).hint(fix),
+            None => {
+                Failure::new(sentence).hint("a log has one `unix_time,value` a line, as `unclosed watch -o csv` prints")
+            }
+        }
+    }
+}
+
 impl From<ReplayError> for Failure {
     fn from(error: ReplayError) -> Self {
         match error {
             ReplayError::Store(error) => error.into(),
-            ReplayError::Log(_) => Failure::new(error.to_string()),
+            ReplayError::Log(error) => error.into(),
             ReplayError::NoSuchSeries { .. } => {
                 Failure::usage(error.to_string()).hint("`unclosed show FILE` lists its series")
             }

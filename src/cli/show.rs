@@ -41,7 +41,8 @@ fn show(typed: &ShowArgs, file: &Path, number: usize, out: &mut dyn Write) -> Re
         ShowForm::Csv => {
             let points = replay.points(replay.named(typed.series.as_deref())?)?;
             // Samples closer together than a second need their fractions to stay apart.
-            let fractions = points.times.windows(2).any(|pair| pair[1].0 - pair[0].0 < 1_000_000);
+            let fractions = report.every_seconds.is_some_and(|every| every < 1.0)
+                || points.times.windows(2).any(|pair| pair[1].0 - pair[0].0 < 1_000_000);
             for (at, value) in points.times.iter().zip(&points.values).filter(|(_, value)| !value.is_nan()) {
                 writeln!(out, "{}", live::csv_line(*at, *value, fractions))?;
             }

@@ -73,6 +73,10 @@ fn follow(watching: &Watching) -> Result<u8, Failure> {
     let mut target = options::target(&proc, watching.selector)?;
     target.check_access()?;
     let members = target.members();
+    let follows = !selects_nothing(watching.selector);
+    if follows && members.is_empty() {
+        return Err(Failure::no_target("the process ended before anything was seen"));
+    }
     let name = match members.first() {
         Some(first) => proc.process(first)?.name,
         None => options.metrics.first().map(Metric::series).unwrap_or_default(),
@@ -88,7 +92,7 @@ fn follow(watching: &Watching) -> Result<u8, Failure> {
     let ended = session.follow(&mut schedule, live.as_mut(), |_| false);
     live.end()?;
     drop(live);
-    if !members.is_empty() && !session.has_seen_the_target() {
+    if follows && !session.has_seen_the_target() {
         session.discard()?;
         return Err(Failure::no_target(format!("{name} ended before anything was seen")));
     }

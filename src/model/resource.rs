@@ -177,6 +177,17 @@ pub enum SocketType {
     Seqpacket,
 }
 
+impl SocketType {
+    /// lsof's word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            SocketType::Stream => "STREAM",
+            SocketType::Datagram => "DGRAM",
+            SocketType::Seqpacket => "SEQPACKET",
+        }
+    }
+}
+
 /// The other end of a connected Unix socket.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UnixPeer {
@@ -245,6 +256,12 @@ impl Resource {
             state: None,
             activity: Activity::default(),
         }
+    }
+
+    /// True for what `lsof -i` counts: not a TCP socket that is only bound, which the kernel's tables don't list.
+    pub fn is_internet(&self) -> bool {
+        let only_bound = self.kind == Kind::Tcp && self.state == Some(State::Close);
+        self.kind.is_internet() && self.local.is_some() && !only_bound
     }
 
     /// True where it has a peer: TCP past the listening, connected UDP, a connected Unix socket.

@@ -1,6 +1,6 @@
 //! The documented JSON, `"schema": "unclosed/1"`.
 
-use crate::model::{Finding, Lifetime, LifetimeId, Process, ProcessKey, Report, Target, Timestamp};
+use crate::model::{Finding, Kind, Lifetime, LifetimeId, Process, ProcessKey, Report, Target, Timestamp};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -119,8 +119,8 @@ fn resource(
     json!({
         "id": identifier(lifetime.id),
         "kind": it.kind.name(),
-        "family": it.kind.is_internet().then_some(if it.ipv6 { "IPv6" } else { "IPv4" }),
-        "type": it.socket_type.map(|it| format!("{it:?}").to_uppercase()),
+        "family": (it.kind.is_internet() || it.kind == Kind::Raw).then_some(if it.ipv6 { "IPv6" } else { "IPv4" }),
+        "type": it.socket_type.map(crate::model::SocketType::name),
         "fd": first.map(|holder| holder.fd),
         "access": first.and_then(|holder| holder.access).map(crate::model::Access::letter),
         "name": it.name,

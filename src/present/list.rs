@@ -119,11 +119,7 @@ fn name(lifetime: &Lifetime, address: AddressWriter) -> String {
     let state = resource.state.map(|state| format!(" ({})", State::name(state))).unwrap_or_default();
     match (resource.kind, &resource.local, &resource.remote) {
         (Kind::Unix, local, remote) => {
-            let socket_type = match resource.socket_type {
-                Some(SocketType::Stream) | None => "STREAM",
-                Some(SocketType::Datagram) => "DGRAM",
-                Some(SocketType::Seqpacket) => "SEQPACKET",
-            };
+            let socket_type = resource.socket_type.unwrap_or(SocketType::Stream).name();
             let own = local.as_ref().map(|it| format!("{} ", address(it))).unwrap_or_default();
             let peer = resource.peer.as_ref().map(|peer| {
                 let owner = peer.owner.map(|(pid, fd)| format!(" pid {pid} fd {fd}")).unwrap_or_default();

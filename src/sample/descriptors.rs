@@ -40,6 +40,13 @@ pub(super) struct Referent {
     pub name: Option<String>,
 }
 
+impl Referent {
+    /// The inode of a socket; `None` for all else, whose inodes are of other file systems and may be equal to a socket's.
+    pub(super) fn socket_inode(&self) -> Option<u64> {
+        self.inode.filter(|_| self.kind == Kind::Socket)
+    }
+}
+
 /// Walks descriptors and remembers what it asked about them.
 #[derive(Debug)]
 pub(super) struct DescriptorReader {
@@ -134,7 +141,9 @@ fn examine(folder: &OwnedFd, entry: &std::ffi::CStr, pid: u32, fd: i32, link: &C
     }
     if let Some(class) = text.strip_prefix("anon_inode:") {
         let class = class.trim_matches(['[', ']']);
-        return Some(Referent { name: Some(class.to_owned()), ..anonymous(anonymous_kind(class)) });
+        // Shared by many, so it identifies nothing; shown because lsof shows it.
+        let inode = statat(folder, entry, AtFlags::empty()).ok().map(|found| found.st_ino);
+        return Some(Referent { inode, name: Some(class.to_owned()), ..anonymous(anonymous_kind(class)) });
     }
     // A path, or `net:[4026531840]`. `DONT_SYNC` takes what is cached: a server that hangs does not hang us.
     let mask = StatxFlags::TYPE | StatxFlags::INO;

@@ -88,8 +88,7 @@ impl Sampler {
         snapshot.processes.push(process);
         memory.add(&status);
         let entries = self.descriptors.read(id.pid)?;
-        let wanted: HashSet<u64> =
-            entries.iter().filter(|it| it.referent.kind == Kind::Socket).filter_map(|it| it.referent.inode).collect();
+        let wanted: HashSet<u64> = entries.iter().filter_map(|it| it.referent.socket_inode()).collect();
         let table = self.sockets.read(id.pid, &wanted);
         for entry in entries {
             let access = entry.referent.access;
@@ -97,7 +96,8 @@ impl Sampler {
             let place = match places.get(&identity) {
                 Some(place) => *place,
                 None => {
-                    let row = entry.referent.inode.and_then(|inode| table.get(&inode));
+                    // Only of a socket: inodes of files are numbers of their own.
+                    let row = entry.referent.socket_inode().and_then(|inode| table.get(&inode));
                     let Some(resource) = self.resource(id.pid, entry.fd, entry.referent, row) else { continue };
                     snapshot.resources.push(resource);
                     places.insert(identity, snapshot.resources.len() - 1);
@@ -197,7 +197,7 @@ impl Sampler {
             }
             let mut reader = DescriptorReader::new(&self.proc);
             for entry in reader.read(pid).unwrap_or_default() {
-                if let Some(inode) = entry.referent.inode.filter(|inode| missing.remove(inode)) {
+                if let Some(inode) = entry.referent.socket_inode().filter(|inode| missing.remove(inode)) {
                     owners.insert(inode, (pid, entry.fd));
                 }
             }

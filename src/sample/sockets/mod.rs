@@ -25,7 +25,7 @@ pub(super) struct Socket {
     pub remote: Option<Address>,
     /// The peer's inode, of a Unix socket.
     pub peer_inode: Option<u64>,
-    /// Its state; `None` for UDP and for Unix sockets that neither listen nor are connected.
+    /// Its state; `None` for UDP. A Unix socket that neither listens nor is connected is `CLOSE`, as the kernel has it.
     pub state: Option<State>,
     /// What it carried.
     pub activity: Activity,

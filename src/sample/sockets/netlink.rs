@@ -218,11 +218,7 @@ fn parse_unix(message: &[u8]) -> Option<(u64, Socket)> {
             _ => {}
         }
     }
-    let state = match State::from_kernel(*message.get(2)?) {
-        Some(State::Listen) => Some(State::Listen),
-        _ if peer_inode.is_some() => Some(State::Established),
-        _ => None,
-    };
+    let state = State::from_kernel(*message.get(2)?);
     let activity = Activity::default();
     Some((
         inode,

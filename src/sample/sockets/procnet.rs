@@ -87,6 +87,7 @@ fn parse_unix(line: &str) -> Option<(u64, Socket)> {
     let state = match *fields.get(5)? {
         _ if listens => Some(State::Listen),
         "03" => Some(State::Established),
+        "01" => Some(State::Close),
         _ => None,
     };
     // A path may hold spaces: it is all that follows the inode.

@@ -1,0 +1,134 @@
+//! A real PostgreSQL and a client that forgets its connections: over TCP, over the Unix socket, and one that is fine.
+
+use crate::act::{Folder, Run, Running, has, is_root, shown, skip, until};
+use crate::leakers::pg_leak;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The newest of Debian's, which keeps its programs out of PATH.
+fn programs() -> Option<PathBuf> {
+    let versions = fs::read_dir("/usr/lib/postgresql").ok()?;
+    let mut found: Vec<PathBuf> = versions.flatten().map(|it| it.path().join("bin")).collect();
+    found.retain(|it| it.join("initdb").exists());
+    found.sort();
+    found.pop()
+}
+
+/// A server of our own: its data in a folder, its port, its Unix socket. It ends with the case.
+struct Server {
+    _running: Running,
+    folder: Folder,
+    port: u16,
+}
+
+impl Server {
+    fn start(programs: &Path) -> Self {
+        let folder = Folder::new();
+        let data = folder.file("data").display().to_string();
+        let initdb = programs.join("initdb").display().to_string();
+        if is_root() {
+            // PostgreSQL won't run as root.
+            Run::program("chown", ["nobody", &folder.path().display().to_string()]).done().ok();
+        }
+        as_nobody(&[&initdb, "-D", &data, "-U", "postgres", "-A", "trust", "--no-sync"]).done().ok();
+        // Free now; nobody else takes it so soon, for the kernel hands out others first.
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+        let place = folder.path().display().to_string();
+        let postgres = programs.join("postgres").display().to_string();
+        let listens = format!("listen_addresses=127.0.0.1 port={port} unix_socket_directories={place} fsync=off");
+        let mut words = vec![postgres.as_str(), "-D", &data];
+        listens.split(' ').for_each(|setting| words.extend(["-c", setting]));
+        let running = as_nobody(&words).start();
+        until("PostgreSQL to listen", || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok());
+        Server { _running: running, folder, port }
+    }
+
+    fn dsn(&self, host: &str) -> String {
+        format!("host={host} port={} dbname=postgres user=postgres", self.port)
+    }
+}
+
+fn as_nobody(words: &[&str]) -> Run {
+    let become_nobody = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"];
+    let words: Vec<&str> = if is_root() { [&become_nobody, words].concat() } else { words.to_vec() };
+    Run::program(words[0], &words[1..]).within(Path::new("/"))
+}
+
+/// A Python that has what `./test` installed.
+fn python() -> Option<String> {
+    let python = std::env::var("UNCLOSED_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let has = Command::new(&python).args(["-c", "import psycopg2"]).output().is_ok_and(|it| it.status.success());
+    has.then_some(python)
+}
+
+/// A client, and its recorder.
+struct Watched {
+    client: Running,
+    record: Running,
+    file: PathBuf,
+    leaked: Vec<String>,
+}
+
+impl Watched {
+    fn start(python: &str, server: &Server, host: &str, name: &str, leak: &str) -> Self {
+        let mut client = Run::program(python, [&pg_leak(), "--dsn", &server.dsn(host)]).and(leak).start();
+        let pid = client.line_that("its pid", |line| line.parse::<u32>().is_ok());
+        let file = server.folder.file(name);
+        let record = Run::it(format!("record -p {pid} --every 500ms --for 40s")).output(&file).start();
+        Watched { client, record, file, leaked: Vec::new() }
+    }
+
+    fn done(mut self) -> (Value, usize) {
+        let said = self.record.done().ok();
+        said.complains(&["Recording: "]);
+        // Nothing else is printed but what it forgot.
+        self.client.signal(rustix::process::Signal::KILL);
+        self.leaked.extend(self.client.done().out.lines().filter(|it| it.starts_with("leaked ")).map(str::to_owned));
+        (shown(&self.file), self.leaked.len())
+    }
+}
+
+#[test]
+fn a_client_that_forgets_its_connections_is_told_from_one_that_does_not() {
+    let Some(programs) = programs() else { skip!("there is no PostgreSQL server") };
+    let Some(python) = python() else { skip!("there is no Python with psycopg2") };
+    if is_root() && !has("setpriv") {
+        skip!("there is no setpriv, and PostgreSQL won't run as root");
+    }
+    let server = Server::start(&programs);
+    let socket = server.folder.path().display().to_string();
+    let start = |host: &str, name: &str, leak: &str| Watched::start(&python, &server, host, name, leak);
+    let over_tcp = start("127.0.0.1", "tcp.unclosed", "--leak");
+    let over_unix = start(&socket, "unix.unclosed", "--leak");
+    let fine = start("127.0.0.1", "fine.unclosed", "--no-leak");
+
+    let (report, leaked) = over_tcp.done();
+    check_leak(&report, leaked, "tcp", &format!("127.0.0.1:{}", server.port));
+    let (report, leaked) = over_unix.done();
+    check_leak(&report, leaked, "unix", &format!("{socket}/.s.PGSQL.{}", server.port));
+    let (report, _) = fine.done();
+    let kind = &report["verdict"]["kind"];
+    assert!(kind == "clean" || kind == "undecided", "{:#}", report["verdict"]);
+    assert!(report["resources"].as_array().unwrap().iter().all(|it| it["leaked"] == false));
+}
+
+/// The verdict names the server; what is called leaked was forgotten, and is most of it.
+fn check_leak(report: &Value, leaked: usize, kind: &str, endpoint: &str) {
+    let verdict = &report["verdict"];
+    assert_eq!(verdict["kind"], "leak", "{kind}: {verdict:#}");
+    assert_eq!(verdict["subject"], format!("{kind} {endpoint}"));
+    let resources = report["resources"].as_array().unwrap();
+    let mut sessions: Vec<&Value> = resources.iter().filter(|it| it["remote"] == endpoint).collect();
+    sessions.sort_by_key(|it| it["id"].as_str().unwrap().parse::<u64>().unwrap());
+    let called: Vec<&Value> = sessions.iter().filter(|it| it["leaked"] == true).copied().collect();
+    assert!(called.len() * 2 >= leaked, "{kind}: {} of {leaked} are called leaked", called.len());
+    assert!(called.len() <= leaked, "{kind}: {} of {leaked} are called leaked", called.len());
+    // The pool was opened first, and is in use all the time.
+    let pool: BTreeSet<i64> = sessions.iter().take(2).map(|it| it["fd"].as_i64().unwrap()).collect();
+    assert!(called.iter().all(|it| !pool.contains(&it["fd"].as_i64().unwrap())), "{kind}: the pool is called leaked");
+    assert!(resources.iter().filter(|it| it["leaked"] == true).all(|it| it["remote"] == endpoint));
+}
