@@ -183,6 +183,13 @@ impl Census {
                 }
             }
         }
+        if !snapshot.processes.is_empty() {
+            let forgotten = self.ended.extract_if(.., |id| {
+                population.open.get(id).is_none_or(|it| it.last_seen + ENDED_KEPT + 2 * self.every < snapshot.at)
+            });
+            let forgotten = forgotten.filter_map(|id| population.open.get(&id));
+            closed.extend(forgotten.map(|it| ended(it, Some(snapshot.at), Some(it.last_seen))));
+        }
         for lifetime in before.values().filter_map(|id| population.open.get(id)) {
             let orphaned = lifetime.holders.iter().all(|holder| !self.running.contains_key(&holder.process));
             if orphaned {
@@ -191,20 +198,6 @@ impl Census {
             } else {
                 closed.push(ended(lifetime, Some(snapshot.at), self.last_at));
             }
-        }
-        if !snapshot.processes.is_empty() {
-            let kept = |id: &LifetimeId| {
-                population.open.get(id).is_none_or(|it| it.last_seen + ENDED_KEPT + 2 * self.every >= snapshot.at)
-            };
-            let (kept, forgotten) = self.ended.iter().partition(|id| kept(id));
-            self.ended = kept;
-            let forgotten: Vec<LifetimeId> = forgotten;
-            closed.extend(
-                forgotten
-                    .iter()
-                    .filter_map(|id| population.open.get(id))
-                    .map(|it| ended(it, Some(snapshot.at), Some(it.last_seen))),
-            );
         }
         tick.closed = population.close(closed);
     }
@@ -515,6 +508,28 @@ mod tests {
         assert_eq!(closings(&tick), [(1, true)]);
         assert_eq!((run.population.open.len(), run.population.closed_total), (1, 0));
         assert_eq!(tick.ended.len(), 1);
+    }
+
+    #[test]
+    fn what_a_child_held_when_it_ended_is_remembered_for_a_while() {
+        let mut run = Run::new();
+        let both = |seconds| Snapshot { processes: vec![process(1), process(2)], ..snapshot(seconds, vec![]) };
+        let mut first = both(0);
+        first.resources.push(tcp(1, "10.0.0.1:50000", Some("10.0.0.5:5432")));
+        first.descriptors.push(Descriptor { process: 1, fd: 3, access: None, resource: 0 });
+        run.step(&first);
+        for seconds in 1..60 {
+            run.step(&Snapshot {
+                resources: first.resources.clone(),
+                descriptors: first.descriptors.clone(),
+                ..both(seconds)
+            });
+        }
+        run.step(&snapshot(60, vec![]));
+        run.step(&snapshot(61, vec![]));
+        assert_eq!((run.population.open.len(), run.population.closed_total), (1, 0));
+        run.step(&snapshot(70, vec![]));
+        assert_eq!((run.population.open.len(), run.population.closed_total), (0, 0));
     }
 
     #[test]
