@@ -13,7 +13,7 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// What a tick of a process with 60 connections, of which a few change, takes in the recording, sealed; an idle process
-/// takes 6. Measured by `benches/size.py`.
+/// takes less than 10. Measured by `benches/size.py`.
 const RECORDED_BYTES_PER_TICK: f64 = 40.0;
 
 /// A watch under way.
