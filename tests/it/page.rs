@@ -42,7 +42,7 @@ fn the_page_of_a_real_recording_has_what_leaked() {
     let churn = Churn::with("--leak-per-second 3");
     let recording = folder.file("w.unclosed");
     let page = folder.file("page.html");
-    Run::it(format!("record -p {} --every 250ms --for 32s", churn.pid)).output(&recording).done().ok();
+    Run::it(format!("record -p {} --every 250ms --for 36s", churn.pid)).output(&recording).done().ok();
     let view = Run::it(format!("view --html {}", page.display())).file(&recording);
     view.done().ok().complains(&["opens offline"]);
     let report = shown(&recording);

@@ -69,8 +69,9 @@ fn a_command_that_a_signal_kills_gives_128_and_the_signal() {
 #[test]
 fn children_are_followed_and_a_leak_of_theirs_is_told() {
     let folder = Folder::new();
-    let line = format!("{} & wait", Churn::command("--leak-per-second 3 --seconds 32"));
-    let done = run(&folder, &line).done().ok();
+    let line = format!("{} & wait", Churn::command("--leak-per-second 3 --seconds 40"));
+    let run = Run::it("run").output(&folder.file("r.unclosed")).and("-- sh -c").and_whole(&line);
+    let done = run.done().ok();
     // The command's own output came through, and nothing but that.
     let leaks = done.out.lines().filter(|line| line.starts_with("leaked ")).count();
     assert!(leaks > 60 && done.out.lines().count() == leaks + 2, "{}", done.out);

@@ -104,11 +104,11 @@ fn zeros_that_a_crash_left_cost_no_sample() {
 fn time_that_runs_backwards_is_sorted_and_told() {
     check(
         "0,1\n5,2\n15,4\n10,3\n20,5\n",
-        "0,1 5,2 10,3 15,4 20,5\nnote 1 line was out of order, by up to 5.0 s, and sorted in by time",
+        "0,1 5,2 10,3 15,4 20,5\nnote 1 line was out of order, by up to 5 s, and sorted in by time",
     );
     check(
         "3600,3\n3605,4\n0,1\n5,2\n",
-        "0,1 5,2 3600,3 3605,4\ngap 5 3600: no line for 60 min, where one comes every 5.0 s\n\
+        "0,1 5,2 3600,3 3605,4\ngap 5 3600: no line for 60 min, where one comes every 5 s\n\
          note line 3: the time steps back by 60 min, as where a clock was set back or logs were joined; all samples are kept, sorted by time",
     );
 }
