@@ -1,7 +1,7 @@
 // The chart of one series: uPlot draws the lines, this module the holes, limits and marks around them.
 
 import { element } from './element.mjs';
-import { decimalsFor, moment, offset, quantity } from './format.mjs';
+import { decimalsFor, moment, offset, quantity, rate } from './format.mjs';
 
 /** The height of the drawing, in CSS pixels. */
 const HEIGHT = 220;
@@ -344,7 +344,7 @@ export function seriesInWords(series) {
   const parts = [`last ${quantity(series.last, series.unit)}`];
   if (series.lowest !== series.highest) parts.push(`between ${quantity(series.lowest, series.unit)} and ${quantity(series.highest, series.unit)}`);
   const { rate_per_hour: speed, since } = series.verdict;
-  if (speed != null) parts.push(`${speed > 0 ? '+' : ''}${quantity(speed, series.unit)} per hour`);
+  if (speed != null) parts.push(`${rate(speed, series.unit)} per hour`);
   if (since != null) parts.push(`since ${moment(since)}`);
   return parts.join(', ');
 }

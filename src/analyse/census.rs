@@ -7,6 +7,7 @@ use crate::model::{
     Address, Event, EventKind, Gap, Holder, Identity, Kind, Lifetime, LifetimeId, Limit, Population, Process,
     ProcessId, ProcessKey, Resource, Series, SeriesKey, Snapshot, State, Tick, Timestamp, Unit,
 };
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
@@ -136,7 +137,7 @@ impl Census {
             holders[descriptor.resource].push(Holder { process, fd: descriptor.fd, access: descriptor.access });
         }
         let listeners = Listeners::of(&snapshot.resources);
-        let mut before = std::mem::take(&mut self.open);
+        let mut before = std::mem::replace(&mut self.open, HashMap::with_capacity(snapshot.resources.len()));
         let mut closed = Vec::new();
         for (resource, mut holders) in snapshot.resources.iter().zip(holders) {
             holders.sort_unstable_by_key(|holder| (holder.process, holder.fd));
@@ -144,16 +145,18 @@ impl Census {
             match known.filter(|known| !is_another(&known.resource, resource)) {
                 Some(known) => {
                     self.open.insert(resource.identity, known.id);
-                    let now = Lifetime {
-                        resource: merged(&known.resource, resource),
-                        holders,
-                        accepted_by: known.accepted_by.clone().or_else(|| listeners.accepted(resource)),
-                        last_seen: snapshot.at,
-                        last_active: last_active(resource, snapshot.at).or(known.last_active),
-                        ..known.clone()
-                    };
-                    if has_changed(known, &now) {
-                        tick.changed.push(now);
+                    let now = merged(&known.resource, resource);
+                    let last_active = last_active(resource, snapshot.at).or(known.last_active);
+                    let accepted_by = if known.accepted_by.is_none() { listeners.accepted(resource) } else { None };
+                    if accepted_by.is_some() || has_changed(known, &now, &holders, last_active) {
+                        tick.changed.push(Lifetime {
+                            resource: now.into_owned(),
+                            holders,
+                            accepted_by: accepted_by.or_else(|| known.accepted_by.clone()),
+                            last_seen: snapshot.at,
+                            last_active,
+                            ..known.clone()
+                        });
                     }
                 }
                 None => {
@@ -161,21 +164,31 @@ impl Census {
                     let id = LifetimeId(self.next_lifetime);
                     self.next_lifetime += 1;
                     self.open.insert(resource.identity, id);
+                    let last_active = last_active(resource, snapshot.at);
+                    // It carried something before we saw it: so it was open by then.
+                    let opened = last_active.map_or(snapshot.at, |active| active.min(snapshot.at));
                     tick.opened.push(Lifetime {
                         id,
                         holders,
                         accepted_by: listeners.accepted(resource),
                         opened_after: self.last_at,
-                        opened: snapshot.at,
+                        opened: self.last_at.map_or(opened, |last| opened.max(last)),
                         opened_exact: false,
                         last_seen: snapshot.at,
-                        last_active: last_active(resource, snapshot.at),
+                        last_active,
                         closed: None,
                         ended_with_process: false,
                         resource: resource.clone(),
                     });
                 }
             }
+        }
+        if !snapshot.processes.is_empty() {
+            let forgotten = self.ended.extract_if(.., |id| {
+                population.open.get(id).is_none_or(|it| it.last_seen + ENDED_KEPT + 2 * self.every < snapshot.at)
+            });
+            let forgotten = forgotten.filter_map(|id| population.open.get(&id));
+            closed.extend(forgotten.map(|it| ended(it, Some(snapshot.at), Some(it.last_seen))));
         }
         for lifetime in before.values().filter_map(|id| population.open.get(id)) {
             let orphaned = lifetime.holders.iter().all(|holder| !self.running.contains_key(&holder.process));
@@ -186,61 +199,45 @@ impl Census {
                 closed.push(ended(lifetime, Some(snapshot.at), self.last_at));
             }
         }
-        if !snapshot.processes.is_empty() {
-            let kept = |id: &LifetimeId| {
-                population.open.get(id).is_none_or(|it| it.last_seen + ENDED_KEPT + 2 * self.every >= snapshot.at)
-            };
-            let (kept, forgotten) = self.ended.iter().partition(|id| kept(id));
-            self.ended = kept;
-            let forgotten: Vec<LifetimeId> = forgotten;
-            closed.extend(
-                forgotten
-                    .iter()
-                    .filter_map(|id| population.open.get(id))
-                    .map(|it| ended(it, Some(snapshot.at), Some(it.last_seen))),
-            );
-        }
         tick.closed = population.close(closed);
     }
 
     /// The counts of what is open: how many there are of each series that lifetimes feed.
     fn counts(&mut self, tick: &Tick, snapshot: &Snapshot, population: &Population) -> Vec<(String, f64)> {
         let mut counts: BTreeMap<String, u64> = BTreeMap::new();
-        for name in ["connections", "internet", "descriptors"] {
-            counts.insert(name.to_owned(), 0);
-        }
         // Series that once were are 0 now rather than missing.
         for name in self.series.keys().filter(|name| is_counted(name)) {
             counts.insert(name.clone(), 0);
         }
-        let mut add = |name: &str, by: u64| match counts.get_mut(name) {
-            Some(count) => *count += by,
-            None => {
-                counts.insert(name.to_owned(), by);
-            }
-        };
+        // Counted by what they are first: a name is made once a series, not once a connection.
+        let mut internet = 0;
+        let mut kinds: HashMap<Kind, u64> = HashMap::new();
         for descriptor in &snapshot.descriptors {
             let resource = &snapshot.resources[descriptor.resource];
-            add("descriptors", 1);
-            add(&format!("descriptors:{}", resource.kind), 1);
+            *kinds.entry(resource.kind).or_default() += 1;
             // lsof lists a row per descriptor.
-            if resource.is_internet() {
-                add("internet", 1);
-            }
+            internet += u64::from(resource.is_internet());
         }
         let born: HashMap<LifetimeId, &Lifetime> = tick.opened.iter().map(|it| (it.id, it)).collect();
-        let mut endpoints: BTreeMap<String, u64> = BTreeMap::new();
+        let mut peers: HashMap<Peer, u64> = HashMap::new();
         for resource in snapshot.resources.iter().filter(|it| it.is_connection()) {
-            add("connections", 1);
             let id = self.open.get(&resource.identity);
             let lifetime = id.and_then(|id| born.get(id).copied().or_else(|| population.open.get(id)));
-            let accepted = lifetime.and_then(|lifetime| lifetime.accepted_by.as_ref());
-            let name = match (accepted, &resource.remote) {
-                (Some(listener), _) => format!("accepted:{listener}"),
-                (None, Some(remote)) => format!("connections:{remote}"),
-                (None, None) => format!("connections:{}", resource.kind),
+            let accepted = lifetime.and_then(|lifetime| lifetime.accepted_by.as_deref());
+            let peer = match (accepted, &resource.remote) {
+                (Some(listener), _) => Peer::AcceptedBy(listener),
+                (None, Some(remote)) => Peer::Remote(remote),
+                (None, None) => Peer::Unnamed(resource.kind),
             };
-            *endpoints.entry(name).or_default() += 1;
+            *peers.entry(peer).or_default() += 1;
+        }
+        counts.insert("connections".to_owned(), peers.values().sum());
+        counts.insert("internet".to_owned(), internet);
+        counts.insert("descriptors".to_owned(), snapshot.descriptors.len() as u64);
+        counts.extend(kinds.into_iter().map(|(kind, count)| (format!("descriptors:{kind}"), count)));
+        let mut endpoints: BTreeMap<String, u64> = BTreeMap::new();
+        for (peer, count) in peers {
+            *endpoints.entry(peer.series()).or_default() += count;
         }
         for name in counts.keys().filter(|name| is_endpoint(name)) {
             if endpoints.contains_key(name) {
@@ -249,10 +246,12 @@ impl Census {
                 self.zero_since.entry(name.clone()).or_insert(snapshot.at);
             }
         }
+        let mut full = false;
         for (name, count) in endpoints {
-            if counts.contains_key(&name) || self.has_room_for_endpoint(&mut counts) {
+            if counts.contains_key(&name) || (!full && self.has_room_for_endpoint(&mut counts)) {
                 counts.insert(name, count);
             } else {
+                full = true;
                 self.endpoints_dropped += 1;
             }
         }
@@ -295,6 +294,25 @@ impl Census {
         self.series.insert(name.to_owned(), key);
         tick.added.push(Series { key, name: name.to_owned(), unit, process: None });
         key
+    }
+}
+
+/// What the connections of one series by endpoint share.
+#[derive(PartialEq, Eq, Hash)]
+enum Peer<'a> {
+    AcceptedBy(&'a str),
+    Remote(&'a Address),
+    /// A Unix socket whose peer has no name.
+    Unnamed(Kind),
+}
+
+impl Peer<'_> {
+    fn series(&self) -> String {
+        match self {
+            Peer::AcceptedBy(listener) => format!("accepted:{listener}"),
+            Peer::Remote(remote) => format!("connections:{remote}"),
+            Peer::Unnamed(kind) => format!("connections:{kind}"),
+        }
     }
 }
 
@@ -344,30 +362,29 @@ fn is_another(before: &Resource, now: &Resource) -> bool {
 
 /// The resource as it is now, with the addresses it had where the kernel has forgotten them: a connection that the peer
 /// reset stands in no table any more.
-fn merged(before: &Resource, now: &Resource) -> Resource {
+fn merged<'a>(before: &Resource, now: &'a Resource) -> Cow<'a, Resource> {
     if now.remote.is_some() || before.remote.is_none() {
-        return now.clone();
+        return Cow::Borrowed(now);
     }
     let state = if now.kind == Kind::Tcp && now.local.is_none() { Some(State::Close) } else { now.state };
-    Resource { state, activity: before.activity, identity: now.identity, ..before.clone() }
+    Cow::Owned(Resource { state, activity: before.activity, identity: now.identity, ..before.clone() })
 }
 
 fn last_active(resource: &Resource, at: Timestamp) -> Option<Timestamp> {
     resource.activity.silent_seconds.map(|silent| at - Duration::from_secs_f64(silent))
 }
 
-fn has_changed(before: &Lifetime, now: &Lifetime) -> bool {
-    let activity = |it: &Lifetime| (it.resource.activity.bytes_sent, it.resource.activity.bytes_received);
-    let apart = match (before.last_active, now.last_active) {
+fn has_changed(before: &Lifetime, now: &Resource, holders: &[Holder], last_active: Option<Timestamp>) -> bool {
+    let known = &before.resource;
+    let activity = |it: &Resource| (it.activity.bytes_sent, it.activity.bytes_received);
+    let apart = match (before.last_active, last_active) {
         (Some(before), Some(now)) => now.seconds_since(before).abs() > ACTIVITY_NOISE_SECONDS,
         (before, now) => before != now,
     };
     apart
-        || activity(before) != activity(now)
-        || before.holders != now.holders
-        || before.accepted_by != now.accepted_by
-        || (before.resource.state, &before.resource.local, &before.resource.remote, &before.resource.name)
-            != (now.resource.state, &now.resource.local, &now.resource.remote, &now.resource.name)
+        || activity(known) != activity(now)
+        || before.holders != holders
+        || (known.state, &known.local, &known.remote, &known.name) != (now.state, &now.local, &now.remote, &now.name)
 }
 
 /// The lifetime at its end; it was last seen open at the tick before.
@@ -491,6 +508,28 @@ mod tests {
         assert_eq!(closings(&tick), [(1, true)]);
         assert_eq!((run.population.open.len(), run.population.closed_total), (1, 0));
         assert_eq!(tick.ended.len(), 1);
+    }
+
+    #[test]
+    fn what_a_child_held_when_it_ended_is_remembered_for_a_while() {
+        let mut run = Run::new();
+        let both = |seconds| Snapshot { processes: vec![process(1), process(2)], ..snapshot(seconds, vec![]) };
+        let mut first = both(0);
+        first.resources.push(tcp(1, "10.0.0.1:50000", Some("10.0.0.5:5432")));
+        first.descriptors.push(Descriptor { process: 1, fd: 3, access: None, resource: 0 });
+        run.step(&first);
+        for seconds in 1..60 {
+            run.step(&Snapshot {
+                resources: first.resources.clone(),
+                descriptors: first.descriptors.clone(),
+                ..both(seconds)
+            });
+        }
+        run.step(&snapshot(60, vec![]));
+        run.step(&snapshot(61, vec![]));
+        assert_eq!((run.population.open.len(), run.population.closed_total), (1, 0));
+        run.step(&snapshot(70, vec![]));
+        assert_eq!((run.population.open.len(), run.population.closed_total), (0, 0));
     }
 
     #[test]

@@ -6,12 +6,9 @@ use crate::model::{
     EventKind, Finding, Population, Report, Series, SeriesKey, Target, Tick, Timestamp, Verdict, VerdictChange,
 };
 
-/// Ticks at which the verdict is looked at each time, before it is only as time has grown.
-const EAGER_TICKS: u64 = 200;
-
-/// After them it is looked at again when the time observed has grown by this share: looking more often finds nothing
-/// sooner and only multiplies false alarms.
-const GROWTH: f64 = 0.02;
+/// The verdict is looked at again when the time observed has grown by this share: looking more often finds nothing sooner,
+/// costs more than sampling does and multiplies false alarms.
+const GROWTH: f64 = 0.04;
 
 /// The state of the fold.
 #[derive(Debug, Default)]
@@ -94,10 +91,8 @@ impl Fold {
     /// True when the verdict is worth another look.
     pub fn is_due(&self) -> bool {
         let report = &self.report;
-        self.judged_at.is_none_or(|judged| {
-            report.ticks <= EAGER_TICKS
-                || report.to.seconds_since(judged) >= GROWTH * judged.seconds_since(report.from).max(1.0)
-        })
+        self.judged_at
+            .is_none_or(|judged| report.to.seconds_since(judged) >= GROWTH * judged.seconds_since(report.from))
     }
 
     /// Judges what is known by now. Returns the verdict where it has changed since it was last looked at.

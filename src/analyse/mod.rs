@@ -112,7 +112,7 @@ impl Analysis {
         findings.extend(of_groups);
         rank(&mut findings);
         if findings.is_empty() {
-            findings.push(Finding::new(Verdict::Undecided, "target", "undecided: nothing was seen yet"));
+            findings.push(Finding::new(Verdict::Undecided, "target", "nothing was seen yet"));
         }
         Judged { findings, series, leak_probability: survivors.map(|found| found.leak_probability).unwrap_or_default() }
     }
@@ -213,7 +213,7 @@ fn of_all_lifetimes(survivors: &Survivors, of_groups: &[Finding]) -> Option<Find
     }
     let more = CLEAN_AFTER_SECONDS - survivors.watch_seconds;
     let mut finding = if more > 0.0 {
-        let text = format!("undecided: nothing stands out yet; about {} more will tell", duration_words(more));
+        let text = format!("nothing stands out yet; about {} more will tell", duration_words(more));
         Finding::new(Verdict::Undecided, "connections", text)
     } else {
         Finding::new(Verdict::Clean, "connections", sentence::of_clean(survivors))
@@ -246,7 +246,8 @@ fn following(series: &Series, bins: &Bins, survivors: &Survivors, of_groups: &[F
     let mut finding = match worst {
         Some(finding) => finding.clone(),
         None if survivors.watch_seconds < CLEAN_AFTER_SECONDS || bins.count < series::SAMPLES_MIN => {
-            let text = format!("undecided on {}: seen for {}", series.name, duration_words(survivors.watch_seconds));
+            let text =
+                format!("{} can't be told yet: seen for {}", series.name, duration_words(survivors.watch_seconds));
             Finding::new(Verdict::Undecided, &series.name, text)
         }
         None => {

@@ -17,7 +17,7 @@ pub(super) fn of_group(found: &GroupJudgement, exhausts: Option<&Exhaustion>, at
         (1.., Some(longest)) => {
             format!("outlived all {} that were closed (longest {})", found.closed, duration_words(longest))
         }
-        _ => "were never closed, nor was any other".into(),
+        _ => "came one after another with none ever closed,".into(),
     };
     let silence = match found.longest_silence_seconds {
         Some(silence) => format!("are silent for up to {}", duration_words(silence)),
@@ -33,7 +33,7 @@ pub(super) fn of_group(found: &GroupJudgement, exhausts: Option<&Exhaustion>, at
             until(exhausts, at),
         ),
         _ => format!(
-            "undecided on {subject}: {} of {} open {things} {outlived} and {silence}, but {}",
+            "{subject}: {} of {} open {things} {outlived} and {silence}, but {}",
             found.suspects,
             found.open,
             found.doubt.as_deref().unwrap_or("there are few"),
@@ -58,7 +58,7 @@ pub(super) fn of_series(
             until(exhausts, at)
         ),
         (Verdict::Clean, ..) => format!("no leak in {name}: {}", found.reason),
-        _ => format!("undecided on {name}: {}", found.reason),
+        _ => format!("{name} can't be told yet: {}", found.reason),
     }
 }
 

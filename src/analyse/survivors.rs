@@ -35,8 +35,8 @@ const PATIENCE_OUTGOING_SECONDS: f64 = 25.0;
 const PATIENCE_ACCEPTED_SECONDS: f64 = 120.0;
 /// What has no silence to tell by.
 const PATIENCE_BY_AGE_SECONDS: f64 = 90.0;
-/// The same where nothing was closed yet, and only the openings speak.
-const PATIENCE_UNCLOSED_OUTGOING_SECONDS: f64 = 90.0;
+/// The same where nothing was closed yet, and only the openings speak: eight of them at the least, that go on to the end.
+const PATIENCE_UNCLOSED_OUTGOING_SECONDS: f64 = 30.0;
 const PATIENCE_UNCLOSED_SECONDS: f64 = 600.0;
 
 /// One that still talks must be this many times as old.
@@ -529,7 +529,7 @@ pub(super) mod tests {
     #[test]
     fn where_nothing_is_closed_openings_that_go_on_are_a_leak() {
         let scene: Vec<Life> = (0..300).map(|i| tcp(f64::from(i), None)).collect();
-        assert!(!leaks(&scene, 60.0) && leaks(&scene, 120.0));
+        assert!(!leaks(&scene, 29.0) && leaks(&scene, 45.0));
         // Subscribers that are added now and then and do talk are none.
         let talking: Vec<Life> = scene.into_iter().map(|life| Life { used_until: Some(1e9), ..life }).collect();
         assert!(!leaks(&talking, 300.0));

@@ -43,7 +43,8 @@ pub(crate) fn run(typed: &DemoArgs) -> Result<u8, Failure> {
     talk("");
     let options = SamplingOptions { every: EVERY, metrics: Vec::new(), retention: Retention::default() };
     let target = TargetProcesses::named(&ProcFs::system(), &[pid], false)?;
-    let mut session = Session::new(&options, target, "demo", true, Some(&file), "connections")?;
+    let recording = Session::create_recording(&file, &options, "demo")?;
+    let mut session = Session::new(&options, target, "demo", true, Some(recording), "connections");
     let mut schedule = Schedule::start(EVERY, false)?;
     schedule.end_after(Some(length));
     let mut lines = DemoLines { ticks: 0, said: None };

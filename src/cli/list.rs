@@ -7,7 +7,7 @@ use crate::analyse::Census;
 use crate::model::{Address, Kind, Lifetime, Population, Target, Timestamp};
 use crate::present::{json, list};
 use crate::sample::{ProcFs, Resolver, Sampler};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How long names may take in all; what has none by then is printed as a number.
@@ -24,11 +24,13 @@ pub(crate) fn run(typed: &ListArgs) -> Result<u8, Failure> {
     let mut processes = options::target(&proc, &typed.selector)?;
     processes.check_access()?;
     let members = processes.members();
-    let out = &mut io::stdout().lock();
+    // Standard output by itself makes a system call of every line.
+    let out = &mut BufWriter::new(io::stdout().lock());
     if typed.terse {
         for member in &members {
             writeln!(out, "{}", member.pid)?;
         }
+        out.flush()?;
         return Ok(exit::FINE);
     }
     let mut sampler = Sampler::new(&proc, Vec::new(), Duration::ZERO);
@@ -57,6 +59,7 @@ pub(crate) fn run(typed: &ListArgs) -> Result<u8, Failure> {
             }
         }
     }
+    out.flush()?;
     Ok(exit::FINE)
 }
 

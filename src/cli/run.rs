@@ -33,7 +33,8 @@ pub(crate) fn run(typed: &RunArgs) -> Result<u8, Failure> {
     let mut schedule = Schedule::start(options.every, true)?;
     let proc = ProcFs::system();
     let nobody = options::target(&proc, &Selector { children: true, ..Selector::default() })?;
-    let mut session = Session::new(&options, nobody, &name, true, Some(&file), "connections")?;
+    let recording = Session::create_recording(&file, &options, &name)?;
+    let mut session = Session::new(&options, nobody, &name, true, Some(recording), "");
     let child = Command::new(program).args(arguments).spawn();
     let mut child = match child {
         Ok(child) => child,

@@ -43,31 +43,34 @@ pub(crate) enum End {
 }
 
 impl Session {
-    /// A watch of `target`, called `name`, recorded in `file` where there is one. `shown` is the series that a live view
-    /// plots or prints.
+    /// A watch of `target`, called `name`, into the recording where there is one. `shown` is the series that a live view
+    /// plots or prints. A watch that `follows` processes ends with them.
     pub(crate) fn new(
         options: &SamplingOptions,
         target: TargetProcesses,
         name: &str,
         follows: bool,
-        file: Option<&Path>,
+        recording: Option<Writer>,
         shown: &str,
-    ) -> Result<Self, Failure> {
-        let writer = file.map(|file| Writer::create(file, options.every, name, options.retention)).transpose()?;
-        let file = file.map(|file| file.display().to_string()).unwrap_or_default();
-        let sampler = Sampler::new(&ProcFs::system(), options.metrics.clone(), options.metric_limit());
-        Ok(Session {
+    ) -> Self {
+        let file = recording.as_ref().map(|writer| writer.path().display().to_string()).unwrap_or_default();
+        Session {
             target,
-            sampler,
+            sampler: Sampler::new(&ProcFs::system(), options.metrics.clone(), options.metric_limit()),
             census: Census::new(options.every),
             fold: Fold::new(file, follows.then(|| name.to_owned()), options.every.as_secs_f64()),
-            backlog: writer.map(Backlog::new),
+            backlog: recording.map(Backlog::new),
             clock: Clock::start(),
             series: HashMap::new(),
             shown: shown.to_owned(),
             follows,
             messages: Vec::new(),
-        })
+        }
+    }
+
+    /// Makes the recording of a target called `name`.
+    pub(crate) fn create_recording(file: &Path, options: &SamplingOptions, name: &str) -> Result<Writer, Failure> {
+        Ok(Writer::create(file, options.every, name, options.retention)?)
     }
 
     /// Ticks until the target ends, a signal comes or the time is over. Signals that `forward` takes are its own.
@@ -137,9 +140,9 @@ impl Session {
         (self.fold.into_report(), owed)
     }
 
-    /// The report by now.
-    pub(crate) fn report(&self) -> &Report {
-        self.fold.report()
+    /// True when a process of the target was read at least once.
+    pub(crate) fn has_seen_the_target(&self) -> bool {
+        self.fold.report().target.as_ref().is_some_and(|target| !target.processes.is_empty())
     }
 
     /// Where the recording is, where there is one.

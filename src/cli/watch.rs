@@ -6,35 +6,48 @@ use super::options::{self, EVERY_DEFAULT, SamplingOptions};
 use super::session::{End, Session};
 use super::wake::Schedule;
 use super::{is_watched_by_a_person, talk};
-use crate::model::{Address, Report, duration_words};
+use crate::model::{Address, ProcessId, Report, duration_words};
 use crate::present::live::{CsvLines, Live, PlainLines, Screen, Silent};
 use crate::present::text;
-use crate::sample::{Metric, ProcFs, Resolver};
+use crate::sample::{Metric, ProcFs, Resolver, TargetProcesses};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// `unclosed watch`.
 pub(crate) fn watch(typed: &WatchArgs) -> Result<u8, Failure> {
-    let shown = match (&typed.series, typed.sampling.metric.as_slice()) {
-        (Some(series), _) => series.clone(),
-        (None, [metric]) if selects_nothing(&typed.selector) => metric.clone(),
-        // What the recipe counted, for its log; what people ask for, for the chart.
-        (None, _) if typed.format.is_some() => "internet".to_owned(),
-        (None, _) => "connections".to_owned(),
-    };
     let form = match typed.format {
         Some(_) => Form::Csv,
         None if is_watched_by_a_person() => Form::Screen { resolve: typed.resolve },
         None => Form::Lines,
     };
-    follow(&typed.selector, &typed.sampling, typed.duration.as_deref(), typed.output.clone(), form, &shown)
+    let shown = match (&typed.series, typed.sampling.metric.as_slice()) {
+        (Some(series), _) => series.clone(),
+        (None, [metric]) if selects_nothing(&typed.selector) => metric.clone(),
+        // What the recipe counted, for its log; what people ask for, for the chart.
+        (None, _) if form == Form::Csv => "internet".to_owned(),
+        (None, _) => "connections".to_owned(),
+    };
+    let length = typed.duration.as_deref();
+    follow(&Watching { selector: &typed.selector, sampling: &typed.sampling, length, file: &typed.output, form, shown })
 }
 
 /// `unclosed record`.
 pub(crate) fn record(typed: &RecordArgs) -> Result<u8, Failure> {
-    let shown = "connections";
-    follow(&typed.selector, &typed.sampling, typed.duration.as_deref(), typed.output.clone(), Form::Silent, shown)
+    let (form, shown) = (Form::Silent, String::new());
+    let length = typed.duration.as_deref();
+    follow(&Watching { selector: &typed.selector, sampling: &typed.sampling, length, file: &typed.output, form, shown })
+}
+
+/// What was asked for, by either verb.
+struct Watching<'a> {
+    selector: &'a Selector,
+    sampling: &'a Sampling,
+    length: Option<&'a str>,
+    file: &'a Option<PathBuf>,
+    form: Form,
+    /// The series that a view plots or prints.
+    shown: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,25 +62,18 @@ fn selects_nothing(selector: &Selector) -> bool {
     selector.pid.is_empty() && selector.command.is_empty()
 }
 
-fn follow(
-    selector: &Selector,
-    sampling: &Sampling,
-    length: Option<&str>,
-    file: Option<PathBuf>,
-    form: Form,
-    shown: &str,
-) -> Result<u8, Failure> {
-    let options = SamplingOptions::of(sampling, EVERY_DEFAULT)?;
-    let length = length.map(|text| options::duration("--for", text)).transpose()?;
-    if selects_nothing(selector) && options.metrics.is_empty() {
+fn follow(watching: &Watching) -> Result<u8, Failure> {
+    let options = SamplingOptions::of(watching.sampling, EVERY_DEFAULT)?;
+    let length = watching.length.map(|text| options::duration("--for", text)).transpose()?;
+    if selects_nothing(watching.selector) && options.metrics.is_empty() {
         return Err(Failure::usage("nothing to watch: name a process, or a number to take")
             .hint("unclosed watch -p PID, or unclosed watch --metric disk:PATH"));
     }
     let proc = ProcFs::system();
-    let mut target = options::target(&proc, selector)?;
+    let mut target = options::target(&proc, watching.selector)?;
     target.check_access()?;
     let members = target.members();
-    let follows = !selects_nothing(selector);
+    let follows = !selects_nothing(watching.selector);
     if follows && members.is_empty() {
         return Err(Failure::no_target("the process ended before anything was seen"));
     }
@@ -75,44 +81,24 @@ fn follow(
         Some(first) => proc.process(first)?.name,
         None => options.metrics.first().map(Metric::series).unwrap_or_default(),
     };
-    let pid = members.first().map(|first| first.pid);
-    let named = file.is_some();
-    let file = file.map_or_else(|| options::default_recording(&name, pid), Ok);
-    let begin = |target, file: Option<&Path>| Session::new(&options, target, &name, follows, file, shown);
-    let mut session = match file.and_then(|file| begin(target, Some(file.as_path()))) {
-        // A home that can't be written is no reason not to look; a file that was named is.
-        Err(failure) if !named && form != Form::Silent => {
-            talk(&format!("unclosed: {}; nothing is recorded. --output FILE records elsewhere.", failure.message));
-            begin(options::target(&proc, selector)?, None)?
-        }
-        made => made?,
-    };
-    let recorded = session.file().map(Path::to_path_buf);
+    let mut session = open_session(watching, &options, target, &name, &members)?;
     let mut schedule = Schedule::start(options.every, false)?;
     schedule.end_after(length);
     for member in &members {
         schedule.watch_end(member.pid);
     }
-    introduce(&session, &name, pid, &options, form);
-    let mut live: Box<dyn Live> = match form {
-        Form::Silent => Box::new(Silent),
-        Form::Csv => Box::new(CsvLines { out: io::stdout(), fractions: options.every < Duration::from_secs(1) }),
-        Form::Lines => Box::new(PlainLines::new(io::stdout())),
-        Form::Screen { resolve } => {
-            let address = address_writer(resolve);
-            let place = recorded.as_ref().map_or_else(|| "nowhere".to_owned(), |file| file.display().to_string());
-            Box::new(Screen::new(io::stdout(), Box::new(terminal_size), place, address))
-        }
-    };
+    introduce(&session, &name, &members, &options, watching.form);
+    let mut live = live_view(watching.form, &options, session.file());
     let ended = session.follow(&mut schedule, live.as_mut(), |_| false);
     live.end()?;
     drop(live);
-    if follows && session.report().target.as_ref().is_none_or(|target| target.processes.is_empty()) {
+    if follows && !session.has_seen_the_target() {
         session.discard()?;
         return Err(Failure::no_target(format!("{name} ended before anything was seen")));
     }
+    let recorded = session.file().map(Path::to_path_buf);
     let (report, owed) = session.finish();
-    conclude(&report, recorded.as_deref(), owed, form)?;
+    conclude(&report, recorded.as_deref(), owed, watching.form)?;
     match ended {
         // Whoever read the lines has gone: fine.
         Err(failure) if failure.code != exit::FINE => Err(failure),
@@ -121,9 +107,46 @@ fn follow(
     }
 }
 
+/// A session with its recording. A state folder that can't be written is no reason not to look; a file that was named is.
+fn open_session(
+    watching: &Watching,
+    options: &SamplingOptions,
+    target: TargetProcesses,
+    name: &str,
+    members: &[ProcessId],
+) -> Result<Session, Failure> {
+    let (follows, shown) = (!members.is_empty(), watching.shown.as_str());
+    let pid = members.first().map(|first| first.pid);
+    let file = watching.file.clone().map_or_else(|| options::default_recording(name, pid), Ok);
+    let writer = file.and_then(|file| Session::create_recording(&file, options, name));
+    match writer {
+        Err(failure) if watching.file.is_none() && watching.form != Form::Silent => {
+            talk(&format!("unclosed: {}; nothing is recorded. --output FILE records elsewhere.", failure.message));
+            Ok(Session::new(options, target, name, follows, None, shown))
+        }
+        writer => Ok(Session::new(options, target, name, follows, Some(writer?), shown)),
+    }
+}
+
+fn live_view(form: Form, options: &SamplingOptions, file: Option<&Path>) -> Box<dyn Live> {
+    match form {
+        Form::Silent => Box::new(Silent),
+        Form::Csv => Box::new(CsvLines { out: io::stdout(), fractions: options.every < Duration::from_secs(1) }),
+        Form::Lines => Box::new(PlainLines::new(io::stdout())),
+        Form::Screen { resolve } => {
+            let file = file.map_or_else(|| "nothing".to_owned(), |file| file.display().to_string());
+            Box::new(Screen::new(io::stdout(), Box::new(terminal_size), file, address_writer(resolve)))
+        }
+    }
+}
+
 /// Says what is watched, how, and what the recording will take.
-fn introduce(session: &Session, name: &str, pid: Option<u32>, options: &SamplingOptions, form: Form) {
-    let pid = pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
+fn introduce(session: &Session, name: &str, members: &[ProcessId], options: &SamplingOptions, form: Form) {
+    let pid = match members {
+        [] => String::new(),
+        [one] => format!(" (pid {})", one.pid),
+        [first, more @ ..] => format!(" (pid {} and {} more)", first.pid, more.len()),
+    };
     let every = duration_words(options.every.as_secs_f64());
     let source = if pid.is_empty() { String::new() } else { format!(", sampled from {}", session.source()) };
     talk(&format!("Watching {name}{pid} every {every}{source}."));

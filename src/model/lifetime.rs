@@ -40,7 +40,8 @@ pub struct Lifetime {
     pub last_active: Option<Timestamp>,
     /// When it was found closed; `None` while it is open, and where the recording or its process ended first.
     pub closed: Option<Timestamp>,
-    /// True where it was open in a process when that process ended: neither closed by it nor open any more.
+    /// True where it was open in a process when that process ended: neither closed by it nor open any more. With `closed`
+    /// set it is forgotten, for other processes of the target have run on.
     pub ended_with_process: bool,
 }
 

@@ -25,7 +25,7 @@ pub struct Group {
 pub struct Tally {
     /// Opened since the recording began, those that were there before it included.
     pub opened: u64,
-    /// Closed since.
+    /// Closed since, by the program; what ended with a process is not among them.
     pub closed: u64,
 }
 
@@ -66,11 +66,15 @@ impl Population {
         }
         for closing in &tick.closed {
             let lifetime = &closing.lifetime;
-            if lifetime.ended_with_process {
+            if lifetime.ended_with_process && lifetime.closed.is_none() {
                 self.open.insert(lifetime.id, lifetime.clone());
                 continue;
             }
             self.open.remove(&lifetime.id);
+            if lifetime.ended_with_process {
+                // The kernel closed it, late or not: that is no yardstick for what the program closes.
+                continue;
+            }
             self.tally(lifetime).closed += 1;
             self.closed_total += 1;
             if let Some(evicted) = closing.evicted {
@@ -92,7 +96,7 @@ impl Population {
         let mut closed_total = self.closed_total;
         let mut decide = |lifetime: Lifetime| {
             if lifetime.ended_with_process {
-                return Closing { lifetime, kept: true, evicted: None };
+                return Closing { kept: lifetime.closed.is_none(), lifetime, evicted: None };
             }
             closed_total += 1;
             if sample.len() < SAMPLE_MAX {

@@ -207,7 +207,11 @@ fn resources(out: &mut dyn Write, report: &Report, shown: Shown) -> io::Result<(
     ];
     table::write(out, &columns, &cells, 2)?;
     if rows.len() > most {
-        writeln!(out, "  ... {} more: unclosed show {} --closed lists all", rows.len() - most, report.file)?;
+        if count > most {
+            writeln!(out, "  ... {} more that leaked: unclosed show {} --leaked", count - most, report.file)?;
+        } else {
+            writeln!(out, "  ... {} more: unclosed show {} --closed", rows.len() - most, report.file)?;
+        }
     }
     Ok(())
 }
@@ -286,16 +290,13 @@ fn series(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     let mut rows: Vec<&SeriesReport> = report.judged.series.iter().collect();
     rows.sort_by_key(|it| it.verdict.kind);
     writeln!(out, "\nSeries")?;
+    let above = report.verdict().map(|verdict| verdict.sentence.as_str());
     let cells: Vec<Vec<String>> = rows
         .iter()
         .map(|it| {
+            let why = if above == Some(&it.verdict.sentence) { "as above" } else { &it.verdict.sentence };
             let last = it.last.map(|last| if it.series.unit == Unit::Bytes { bytes(last) } else { figure(last) });
-            vec![
-                it.series.name.clone(),
-                last.unwrap_or_default(),
-                it.verdict.kind.word().to_owned(),
-                it.verdict.sentence.clone(),
-            ]
+            vec![it.series.name.clone(), last.unwrap_or_default(), it.verdict.kind.word().to_owned(), why.to_owned()]
         })
         .collect();
     let columns = [("NAME", Align::Left), ("LAST", Align::Right), ("VERDICT", Align::Left), ("WHY", Align::Left)];

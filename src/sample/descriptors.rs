@@ -51,7 +51,16 @@ impl Referent {
 #[derive(Debug)]
 pub(super) struct DescriptorReader {
     proc: ProcFs,
-    known: HashMap<(u32, i32), (Vec<u8>, Referent)>,
+    /// What a process had open at the last look, in the order in which the kernel listed it: by number.
+    known: HashMap<u32, Vec<Known>>,
+}
+
+/// A descriptor that was examined, and the link it had.
+#[derive(Debug)]
+struct Known {
+    fd: i32,
+    link: Vec<u8>,
+    referent: Referent,
 }
 
 impl DescriptorReader {
@@ -66,9 +75,9 @@ impl DescriptorReader {
         let failed = |error: Errno| ReadError::of_process(pid, &path, error.into());
         let folder =
             openat(CWD, &path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(failed)?;
-        let mut entries = Vec::new();
+        let mut before = self.known.remove(&pid).unwrap_or_default().into_iter().peekable();
+        let mut now = Vec::with_capacity(before.len());
         let mut buffer = Vec::new();
-        let mut seen = HashMap::new();
         for item in Dir::read_from(&folder).map_err(failed)? {
             let item = item.map_err(failed)?;
             let Some(fd) = item.file_name().to_str().ok().and_then(|name| name.parse::<i32>().ok()) else { continue };
@@ -77,25 +86,26 @@ impl DescriptorReader {
                 Err(Errno::NOENT) => continue,
                 Err(error) => return Err(failed(error)),
             };
-            let referent = match self.known.remove(&(pid, fd)) {
-                Some((known, referent)) if known == link.as_bytes() => referent,
-                _ => match examine(&folder, item.file_name(), pid, fd, &link) {
-                    Some(referent) => referent,
-                    None => continue,
-                },
-            };
-            seen.insert((pid, fd), (link.as_bytes().to_vec(), referent.clone()));
-            entries.push(Entry { fd, referent });
+            // Both lists rise, so one pass over both pairs them.
+            while before.next_if(|known| known.fd < fd).is_some() {}
+            match before.next_if(|known| known.fd == fd && known.link == link.as_bytes()) {
+                Some(known) => now.push(known),
+                None => {
+                    if let Some(referent) = examine(&folder, item.file_name(), pid, fd, &link) {
+                        now.push(Known { fd, link: link.as_bytes().to_vec(), referent });
+                    }
+                }
+            }
             buffer = link.into_bytes();
         }
-        self.known.retain(|(owner, _), _| *owner != pid);
-        self.known.extend(seen);
+        let entries = now.iter().map(|known| Entry { fd: known.fd, referent: known.referent.clone() }).collect();
+        self.known.insert(pid, now);
         Ok(entries)
     }
 
     /// Forgets a process that has ended.
     pub(super) fn forget(&mut self, pid: u32) {
-        self.known.retain(|(owner, _), _| *owner != pid);
+        self.known.remove(&pid);
     }
 }
 

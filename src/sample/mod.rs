@@ -18,8 +18,9 @@ use crate::model::{
     Address, Descriptor, Identity, Kind, Limit, Process, ProcessId, Reading, Resource, Snapshot, Timestamp, Unit,
     UnixPeer,
 };
-use descriptors::{DescriptorReader, Referent};
+use descriptors::{DescriptorReader, Entry, Referent};
 use metrics::MetricWorkers;
+use procfs::Status;
 use sockets::{Socket, SocketReader};
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -54,19 +55,26 @@ impl Sampler {
     /// Reads the processes now. Those that end meanwhile are left out of the snapshot.
     pub fn sample(&mut self, members: &[ProcessId], at: Timestamp) -> Snapshot {
         self.metrics.begin();
-        let mut reading = Gathering { snapshot: Snapshot { at, ..Snapshot::default() }, ..Gathering::default() };
+        let mut snapshot = Snapshot { at, ..Snapshot::default() };
+        let mut memory = Memory::default();
+        let mut entries = Vec::with_capacity(members.len());
         let mut unreadable = 0;
         self.forget_ended(members);
         for id in members {
-            match self.sample_process(id, &mut reading) {
-                Ok(()) | Err(ReadError::Gone(_)) => {}
+            match self.read_process(id) {
+                Ok((process, status, opened)) => {
+                    snapshot.processes.push(process);
+                    memory.add(&status);
+                    entries.push(opened);
+                }
+                Err(ReadError::Gone(_)) => {}
                 Err(error) => {
                     unreadable += 1;
-                    reading.snapshot.unseen.push(unreadable_words(&error, id.pid));
+                    snapshot.unseen.push(unreadable_words(&error, id.pid));
                 }
             }
         }
-        let Gathering { mut snapshot, memory, .. } = reading;
+        self.add_resources(entries, &mut snapshot);
         snapshot.complete = !members.is_empty() && unreadable == 0;
         if !snapshot.processes.is_empty() {
             memory.readings(&mut snapshot.readings);
@@ -77,40 +85,44 @@ impl Sampler {
         snapshot
     }
 
-    fn sample_process(&mut self, id: &ProcessId, reading: &mut Gathering) -> Result<(), ReadError> {
-        let Gathering { snapshot, places, memory } = reading;
+    fn read_process(&mut self, id: &ProcessId) -> Result<(Process, Status, Vec<Entry>), ReadError> {
         let process = match self.processes.get(id) {
             Some(known) => known.clone(),
             None => self.processes.entry(id.clone()).or_insert(self.proc.process(id)?).clone(),
         };
-        let status = self.proc.status(id.pid)?;
-        let index = snapshot.processes.len();
-        snapshot.processes.push(process);
-        memory.add(&status);
-        let entries = self.descriptors.read(id.pid)?;
-        let wanted: HashSet<u64> = entries.iter().filter_map(|it| it.referent.socket_inode()).collect();
-        let table = self.sockets.read(id.pid, &wanted);
-        for entry in entries {
+        Ok((process, self.proc.status(id.pid)?, self.descriptors.read(id.pid)?))
+    }
+
+    /// Adds the descriptors of the snapshot's processes and what they refer to.
+    fn add_resources(&mut self, entries: Vec<Vec<Entry>>, snapshot: &mut Snapshot) {
+        let pids: Vec<u32> = snapshot.processes.iter().map(|process| process.id.pid).collect();
+        let mut sockets = self.sockets.read(pids.iter().copied().zip(entries.iter().map(|entries| inodes_of(entries))));
+        // Where in the snapshot a resource is that some descriptor has been found to refer to.
+        let mut places: HashMap<Identity, usize> = HashMap::new();
+        for (process, entry) in
+            entries.into_iter().enumerate().flat_map(|(process, of)| of.into_iter().map(move |entry| (process, entry)))
+        {
             let access = entry.referent.access;
             let identity = entry.referent.identity;
             let place = match places.get(&identity) {
                 Some(place) => *place,
                 None => {
                     // Only of a socket: inodes of files are numbers of their own.
-                    let row = entry.referent.socket_inode().and_then(|inode| table.get(&inode));
-                    let Some(resource) = self.resource(id.pid, entry.fd, entry.referent, row) else { continue };
+                    let socket = entry.referent.socket_inode().and_then(|inode| sockets.remove(&inode));
+                    let Some(resource) = self.resource(pids[process], entry.fd, entry.referent, socket) else {
+                        continue;
+                    };
                     snapshot.resources.push(resource);
                     places.insert(identity, snapshot.resources.len() - 1);
                     snapshot.resources.len() - 1
                 }
             };
-            snapshot.descriptors.push(Descriptor { process: index, fd: entry.fd, access, resource: place });
+            snapshot.descriptors.push(Descriptor { process, fd: entry.fd, access, resource: place });
         }
-        Ok(())
     }
 
     /// A descriptor's referent with what the socket tables say of it; `None` for a socket that was closed meanwhile.
-    fn resource(&self, pid: u32, fd: i32, referent: Referent, row: Option<&Socket>) -> Option<Resource> {
+    fn resource(&self, pid: u32, fd: i32, referent: Referent, row: Option<Socket>) -> Option<Resource> {
         let mut resource = Resource::new(referent.identity, referent.kind);
         resource.inode = referent.inode;
         resource.name = referent.name;
@@ -123,12 +135,12 @@ impl Sampler {
         resource.kind = row.kind;
         resource.ipv6 = row.ipv6;
         resource.socket_type = row.socket_type;
-        resource.local = row.local.clone();
-        resource.remote = row.remote.clone();
+        resource.local = row.local;
+        resource.remote = row.remote;
         resource.state = row.state;
         resource.activity = row.activity;
         if row.kind == Kind::Unix {
-            resource.name = row.local.as_ref().or(row.remote.as_ref()).map(Address::to_string);
+            resource.name = resource.local.as_ref().or(resource.remote.as_ref()).map(Address::to_string);
             resource.peer = row.peer_inode.map(|inode| UnixPeer { inode, owner: None });
         }
         Some(resource)
@@ -220,13 +232,9 @@ fn unreadable_words(error: &ReadError, pid: u32) -> String {
     }
 }
 
-/// A snapshot that is being taken.
-#[derive(Default)]
-struct Gathering {
-    snapshot: Snapshot,
-    /// Where in the snapshot a resource is that some descriptor has been found to refer to.
-    places: HashMap<Identity, usize>,
-    memory: Memory,
+/// The inodes of the sockets among the descriptors.
+fn inodes_of(entries: &[Entry]) -> impl Iterator<Item = u64> {
+    entries.iter().filter_map(|it| it.referent.socket_inode())
 }
 
 /// Memory and threads of the target's processes together.
@@ -238,7 +246,7 @@ struct Memory {
 }
 
 impl Memory {
-    fn add(&mut self, status: &procfs::Status) {
+    fn add(&mut self, status: &Status) {
         let sum = |all: &mut Option<u64>, one: Option<u64>| {
             if let Some(one) = one {
                 *all = Some(all.unwrap_or(0) + one);

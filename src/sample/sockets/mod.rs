@@ -8,7 +8,7 @@ use super::procfs::ProcFs;
 use crate::model::{Activity, Address, Kind, SocketType, State};
 use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A row of a socket table.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,7 +48,7 @@ impl SocketReader {
     /// A reader that asks `sock_diag` where the tree is the real `/proc` and the kernel lets us.
     pub(super) fn new(proc: &ProcFs) -> Self {
         let mut notes = Vec::new();
-        let real = proc.root() == std::path::Path::new("/proc");
+        let real = proc.root() == Path::new("/proc");
         let netlink = real.then(netlink::SockDiag::open).and_then(|opened| match opened {
             Ok(netlink) => Some(netlink),
             Err(error) => {
@@ -66,13 +66,32 @@ impl SocketReader {
         if self.netlink.is_some() { "/proc/PID/fd and sock_diag" } else { "/proc alone" }
     }
 
-    /// The rows of `wanted`, as seen from process `pid`. What no table lists is missing.
-    pub(super) fn read(&mut self, pid: u32, wanted: &HashSet<u64>) -> SocketTable {
-        if wanted.is_empty() {
-            return SocketTable::new();
+    /// The rows of the sockets that these processes hold. What no table lists is missing. Tables are read once for all the
+    /// processes that share them.
+    pub(super) fn read<I: Iterator<Item = u64>>(&mut self, held: impl Iterator<Item = (u32, I)>) -> SocketTable {
+        let mut namespaces: HashMap<PathBuf, (u32, HashSet<u64>)> = HashMap::new();
+        for (pid, inodes) in held {
+            let folder = self.proc.folder(pid);
+            // One that can't be told is the process' own.
+            let namespace = fs::read_link(folder.join("ns/net")).unwrap_or(folder);
+            namespaces.entry(namespace).or_insert((pid, HashSet::new())).1.extend(inodes);
         }
-        let namespace = fs::read_link(self.proc.folder(pid).join("ns/net")).ok();
-        if namespace == self.own_namespace
+        let mut found = SocketTable::new();
+        for (namespace, (pid, wanted)) in namespaces.into_iter().filter(|(_, (_, wanted))| !wanted.is_empty()) {
+            let table = self.read_namespace(&namespace, pid, &wanted);
+            // One namespace is the rule.
+            if found.is_empty() {
+                found = table;
+            } else {
+                found.extend(table);
+            }
+        }
+        found
+    }
+
+    /// The rows of `wanted`, as seen from process `pid`.
+    fn read_namespace(&mut self, namespace: &Path, pid: u32, wanted: &HashSet<u64>) -> SocketTable {
+        if Some(namespace) == self.own_namespace.as_deref()
             && let Some(netlink) = &mut self.netlink
         {
             match netlink.read(wanted) {

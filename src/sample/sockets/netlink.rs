@@ -1,10 +1,15 @@
-//! `sock_diag`: the kernel's socket tables over netlink, in one dump per family.
+//! `sock_diag`: the kernel's socket tables over netlink.
+//!
+//! A dump lists every socket of the network namespace, so it costs what the machine holds, not what the target does.
+//! Connections that an earlier dump has shown are therefore asked for one by one, by addresses and cookie, as long as
+//! those are fewer by far, and the dump is left to the ticks that see an inode for the first time.
 //!
 //! Formats: sock_diag(7), `include/uapi/linux/{inet_diag,unix_diag,tcp}.h`. Everything is in the machine's byte order but
 //! ports and addresses, which are in the network's.
 
 use super::{Socket, SocketTable};
 use crate::model::{Activity, Address, Kind, SocketType, State};
+use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType as NetSocketType, netlink, recv, send, socket_with,
 };
@@ -18,6 +23,8 @@ const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 /// `NLM_F_REQUEST | NLM_F_DUMP`.
 const DUMP: u16 = 0x301;
+/// `NLM_F_REQUEST`.
+const ONE: u16 = 0x1;
 const AF_UNIX: u8 = 1;
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
@@ -30,16 +37,26 @@ const UNIX_DIAG_PEER: u16 = 2;
 /// `UDIAG_SHOW_NAME | UDIAG_SHOW_PEER`.
 const UNIX_SHOW: u32 = 0x1 | 0x4;
 
-/// The internet tables in the order in which they are asked: what most targets hold comes first, and a later one is asked
+/// The kernel's tables in the order in which they are asked: what most targets hold comes first, and a later one is asked
 /// only while inodes are still unknown.
-const INET_TABLES: [(u8, u8, Kind); 6] = [
+const TABLES: [(u8, u8, Kind); 7] = [
     (AF_INET, IPPROTO_TCP, Kind::Tcp),
     (AF_INET6, IPPROTO_TCP, Kind::Tcp),
+    (AF_UNIX, 0, Kind::Unix),
     (AF_INET, IPPROTO_UDP, Kind::Udp),
     (AF_INET6, IPPROTO_UDP, Kind::Udp),
     (AF_INET, IPPROTO_RAW, Kind::Raw),
     (AF_INET6, IPPROTO_RAW, Kind::Raw),
 ];
+
+/// A `struct inet_diag_sockid`: ports, addresses, interface and a cookie that no other socket ever has.
+type SocketId = [u8; 48];
+
+/// Asking for one socket costs at most as much as so many rows of a dump.
+const ROWS_A_LOOKUP: usize = 2;
+
+/// Sockets that are asked for before their answers are read: what the socket's receive buffer holds by default.
+const LOOKUPS_AT_ONCE: usize = 32;
 
 /// The kernel hands out at most 32 KiB a read.
 const BUFFER_BYTES: usize = 65_536;
@@ -49,6 +66,18 @@ const BUFFER_BYTES: usize = 65_536;
 pub(super) struct SockDiag {
     socket: OwnedFd,
     buffer: Vec<u8>,
+    /// Where the sockets of the last tick were found.
+    known: HashMap<u64, Known>,
+    /// How many rows the last dump of each table had.
+    rows: [usize; TABLES.len()],
+}
+
+/// Where a socket was found.
+#[derive(Debug)]
+struct Known {
+    table: usize,
+    /// Zeros for a Unix socket.
+    id: SocketId,
 }
 
 impl SockDiag {
@@ -56,96 +85,196 @@ impl SockDiag {
     pub(super) fn open() -> io::Result<Self> {
         let flags = SocketFlags::CLOEXEC;
         let socket = socket_with(AddressFamily::NETLINK, NetSocketType::RAW, flags, Some(netlink::SOCK_DIAG))?;
-        Ok(SockDiag { socket, buffer: vec![0; BUFFER_BYTES] })
+        Ok(SockDiag { socket, buffer: vec![0; BUFFER_BYTES], known: HashMap::new(), rows: [0; TABLES.len()] })
     }
 
     /// The rows of the wanted inodes. A family that the kernel was built without is passed over.
     pub(super) fn read(&mut self, wanted: &HashSet<u64>) -> io::Result<SocketTable> {
-        let mut table = SocketTable::with_capacity(wanted.len());
-        for (number, (family, protocol, kind)) in INET_TABLES.into_iter().enumerate() {
-            // The two TCP tables come first, then Unix sockets: most targets hold nothing else.
-            if number == 2 && table.len() < wanted.len() {
-                self.read_unix(wanted, &mut table)?;
-            }
-            if table.len() >= wanted.len() {
+        let mut found = SocketTable::with_capacity(wanted.len());
+        let known = std::mem::take(&mut self.known);
+        if wanted.iter().all(|inode| known.contains_key(inode)) {
+            self.read_known(wanted, &known, &mut found)?;
+        }
+        for table in 0..TABLES.len() {
+            if found.len() >= wanted.len() {
                 break;
             }
-            let mut request = [0u8; 56];
-            request[0] = family;
-            request[1] = protocol;
-            request[2] = if kind == Kind::Tcp { 1 << (INET_DIAG_INFO - 1) } else { 0 };
-            request[4..8].copy_from_slice(&u32::MAX.to_ne_bytes());
-            self.dump(&request, |message| {
-                if let Some(inode) = bytes_at(message, 68).map(u32::from_ne_bytes).map(u64::from)
-                    && wanted.contains(&inode)
-                    && let Some(socket) = parse_inet(message, kind)
-                {
-                    table.insert(inode, socket);
-                }
-            })?;
+            self.dump(table, wanted, &mut found)?;
         }
-        Ok(table)
+        Ok(found)
     }
 
-    fn read_unix(&mut self, wanted: &HashSet<u64>, table: &mut SocketTable) -> io::Result<()> {
+    /// Asks only the tables that had a wanted socket at the last tick, and for TCP sockets one by one where those are few.
+    fn read_known(
+        &mut self,
+        wanted: &HashSet<u64>,
+        known: &HashMap<u64, Known>,
+        found: &mut SocketTable,
+    ) -> io::Result<()> {
+        for (table, (_, _, kind)) in TABLES.into_iter().enumerate() {
+            let here = || known.iter().filter(|(inode, known)| known.table == table && wanted.contains(inode));
+            let count = here().count();
+            if kind == Kind::Tcp && count * ROWS_A_LOOKUP <= self.rows[table] {
+                let ids: Vec<&SocketId> = here().map(|(_, known)| &known.id).collect();
+                self.look_up(table, &ids, wanted, found)?;
+            } else if count > 0 {
+                self.dump(table, wanted, found)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks a table for single sockets. Those that are gone, or that it had no room to answer for, are left out.
+    fn look_up(
+        &mut self,
+        table: usize,
+        ids: &[&SocketId],
+        wanted: &HashSet<u64>,
+        found: &mut SocketTable,
+    ) -> io::Result<()> {
+        for ids in ids.chunks(LOOKUPS_AT_ONCE) {
+            let requests: Vec<u8> = ids.iter().flat_map(|id| message(ONE, &inet_request(table, id))).collect();
+            send(&self.socket, &requests, SendFlags::empty())?;
+            // The answers are there when `send` returns, each by itself.
+            loop {
+                let length = match recv(&self.socket, self.buffer.as_mut_slice(), RecvFlags::DONTWAIT) {
+                    Ok((_, length)) => length.min(BUFFER_BYTES),
+                    Err(Errno::AGAIN) => break,
+                    // There was no room for some answer; those before it are still to be read.
+                    Err(Errno::NOBUFS) => continue,
+                    Err(error) => return Err(error.into()),
+                };
+                if let Some((SOCK_DIAG_BY_FAMILY, row, _)) = first_message(&self.buffer[..length]) {
+                    keep_inet(row, table, wanted, found, &mut self.known);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks a table for all its sockets.
+    fn dump(&mut self, table: usize, wanted: &HashSet<u64>, found: &mut SocketTable) -> io::Result<()> {
+        let mut known = std::mem::take(&mut self.known);
+        let mut rows = 0;
+        let dumped = if TABLES[table].2 == Kind::Unix {
+            self.dump_unix(table, wanted, found, &mut known)
+        } else {
+            self.request_all(&inet_request(table, &[0; 48]), |row| {
+                rows += 1;
+                keep_inet(row, table, wanted, found, &mut known);
+            })
+        };
+        self.known = known;
+        self.rows[table] = rows;
+        dumped
+    }
+
+    fn dump_unix(
+        &mut self,
+        table: usize,
+        wanted: &HashSet<u64>,
+        found: &mut SocketTable,
+        known: &mut HashMap<u64, Known>,
+    ) -> io::Result<()> {
         let mut request = [0u8; 24];
         request[0] = AF_UNIX;
         request[4..8].copy_from_slice(&u32::MAX.to_ne_bytes());
         request[12..16].copy_from_slice(&UNIX_SHOW.to_ne_bytes());
         // A peer's name stands in the peer's own row, wanted or not.
         let mut names: HashMap<u64, Address> = HashMap::new();
-        let mut found = Vec::new();
-        self.dump(&request, |message| {
-            let Some((inode, socket)) = parse_unix(message) else { return };
+        let mut rows = Vec::new();
+        self.request_all(&request, |row| {
+            let Some((inode, socket)) = parse_unix(row) else { return };
             if let Some(name) = &socket.local {
                 names.insert(inode, name.clone());
             }
             if wanted.contains(&inode) {
-                found.push((inode, socket));
+                rows.push((inode, socket));
             }
         })?;
-        for (inode, mut socket) in found {
+        for (inode, mut socket) in rows {
             socket.remote = socket.peer_inode.and_then(|peer| names.get(&peer).cloned());
-            table.insert(inode, socket);
+            known.insert(inode, Known { table, id: [0; 48] });
+            found.insert(inode, socket);
         }
         Ok(())
     }
 
-    /// Sends a request and hands every row's message to `take`.
-    fn dump(&mut self, request: &[u8], mut take: impl FnMut(&[u8])) -> io::Result<()> {
-        let mut message = Vec::with_capacity(16 + request.len());
-        message.extend((16 + request.len() as u32).to_ne_bytes());
-        message.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
-        message.extend(DUMP.to_ne_bytes());
-        message.extend([0u8; 8]);
-        message.extend(request);
-        send(&self.socket, &message, SendFlags::empty())?;
+    /// Sends a request for many rows and hands each to `take`.
+    fn request_all(&mut self, request: &[u8], mut take: impl FnMut(&[u8])) -> io::Result<()> {
+        send(&self.socket, &message(DUMP, request), SendFlags::empty())?;
         loop {
             let (_, length) = recv(&self.socket, self.buffer.as_mut_slice(), RecvFlags::empty())?;
             let mut rest = &self.buffer[..length.min(BUFFER_BYTES)];
             if rest.is_empty() {
                 return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the kernel sent nothing"));
             }
-            while let (Some(size), Some(kind)) =
-                (bytes_at(rest, 0).map(u32::from_ne_bytes), bytes_at(rest, 4).map(u16::from_ne_bytes))
-            {
-                let size = (size as usize).clamp(16, rest.len());
+            while let Some((kind, body, following)) = first_message(rest) {
                 match kind {
                     NLMSG_DONE => return Ok(()),
                     // No such family in this kernel (ENOENT), or not asked for by number (EINVAL): no rows.
                     NLMSG_ERROR => {
-                        let code = bytes_at(rest, 16).map_or(0, i32::from_ne_bytes);
+                        let code = bytes_at(body, 0).map_or(0, i32::from_ne_bytes);
                         return match -code {
                             0 | 2 | 22 => Ok(()),
                             code => Err(io::Error::from_raw_os_error(code)),
                         };
                     }
-                    SOCK_DIAG_BY_FAMILY => take(&rest[16..size]),
+                    SOCK_DIAG_BY_FAMILY => take(body),
                     _ => {}
                 }
-                rest = rest.get(size.next_multiple_of(4)..).unwrap_or_default();
+                rest = following;
             }
         }
+    }
+}
+
+/// A `struct nlmsghdr` and what it asks for.
+fn message(flags: u16, request: &[u8]) -> Vec<u8> {
+    let mut message = Vec::with_capacity(16 + request.len());
+    message.extend((16 + request.len() as u32).to_ne_bytes());
+    message.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
+    message.extend(flags.to_ne_bytes());
+    message.extend([0u8; 8]);
+    message.extend(request);
+    message
+}
+
+/// The first message of what the kernel sent: its kind, its body, and what follows it.
+fn first_message(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
+    let size = bytes_at(bytes, 0).map(u32::from_ne_bytes)? as usize;
+    let kind = bytes_at(bytes, 4).map(u16::from_ne_bytes)?;
+    let body = bytes.get(16..size.min(bytes.len()))?;
+    Some((kind, body, bytes.get(size.next_multiple_of(4)..).unwrap_or_default()))
+}
+
+/// A `struct inet_diag_req_v2`: for one socket, or for all where `id` is zeros.
+fn inet_request(table: usize, id: &SocketId) -> [u8; 56] {
+    let (family, protocol, kind) = TABLES[table];
+    let mut request = [0u8; 56];
+    request[0] = family;
+    request[1] = protocol;
+    request[2] = if kind == Kind::Tcp { 1 << (INET_DIAG_INFO - 1) } else { 0 };
+    request[4..8].copy_from_slice(&u32::MAX.to_ne_bytes());
+    request[8..].copy_from_slice(id);
+    request
+}
+
+/// Keeps the row of an internet table if its inode is wanted.
+fn keep_inet(
+    row: &[u8],
+    table: usize,
+    wanted: &HashSet<u64>,
+    found: &mut SocketTable,
+    known: &mut HashMap<u64, Known>,
+) {
+    if let Some(inode) = bytes_at(row, 68).map(u32::from_ne_bytes).map(u64::from)
+        && wanted.contains(&inode)
+        && let Some(socket) = parse_inet(row, TABLES[table].2)
+        && let Some(id) = bytes_at(row, 4)
+    {
+        known.insert(inode, Known { table, id });
+        found.insert(inode, socket);
     }
 }
 
@@ -280,9 +409,34 @@ mod tests {
     }
 
     #[test]
+    fn a_known_connection_is_read_alike_by_itself_and_from_a_dump() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("listens");
+        let address = listener.local_addr().expect("address");
+        let both = TcpListener::bind("[::]:0").expect("listens");
+        let mapped = TcpStream::connect(("127.0.0.1", both.local_addr().expect("address").port())).expect("connects");
+        let (accepted, _) = both.accept().expect("accepts");
+        let client = TcpStream::connect(address).expect("connects");
+        let wanted: HashSet<u64> =
+            [inode(&listener), inode(&both), inode(&client), inode(&mapped), inode(&accepted)].into();
+        let mut diag = SockDiag::open().expect("opens");
+        let steady = |mut table: SocketTable| {
+            table.values_mut().for_each(|row| row.activity.silent_seconds = None);
+            table
+        };
+        let dumped = steady(diag.read(&wanted).expect("reads"));
+        // Makes one by one worth it, however few sockets this machine has.
+        diag.rows = [1_000; TABLES.len()];
+        assert_eq!(steady(diag.read(&wanted).expect("reads")), dumped);
+        assert_eq!((dumped.len(), diag.rows), (5, [1_000; TABLES.len()]), "no dump was needed");
+        drop((client, accepted));
+        assert_eq!(diag.read(&wanted).expect("reads").len(), 3);
+    }
+
+    #[test]
     fn a_message_that_is_cut_is_no_row() {
         assert_eq!(parse_inet(&[AF_INET, 1, 0, 0, 0, 80], Kind::Tcp), None);
         assert_eq!(parse_unix(&[AF_UNIX, 1]), None);
         assert_eq!(attributes(&[9, 0, 0, 0, 1]).count(), 0);
+        assert_eq!(first_message(&[200, 0, 0, 0, 20, 0]), None);
     }
 }
