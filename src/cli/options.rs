@@ -74,9 +74,13 @@ pub(crate) fn select(proc: &ProcFs, selector: &Selector) -> Result<Vec<u32>, Fai
     Ok(pids)
 }
 
-/// The processes to follow; fails on the first that doesn't run.
+/// The processes to follow; fails on the first that was named by its pid and doesn't run.
 pub(crate) fn target(proc: &ProcFs, selector: &Selector) -> Result<TargetProcesses, Failure> {
-    Ok(TargetProcesses::named(proc, &select(proc, selector)?, selector.children)?)
+    let pids = select(proc, selector)?;
+    if selector.command.is_empty() {
+        return Ok(TargetProcesses::named(proc, &pids, selector.children)?);
+    }
+    Ok(TargetProcesses::running(proc, &pids, selector.children))
 }
 
 /// Reads `50ms`, `5s`, `10m`, `1h`, `7d`; a number alone is seconds.

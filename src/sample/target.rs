@@ -26,11 +26,20 @@ impl TargetProcesses {
         Ok(TargetProcesses { proc: proc.clone(), members, children, left_out: 0 })
     }
 
-    /// Fails where the descriptors of one of them may not be read.
+    /// The processes with these pids that still run: a selection by name is a moment old.
+    pub fn running(proc: &ProcFs, pids: &[u32], children: bool) -> Self {
+        let members = pids.iter().filter_map(|pid| Some((*pid, proc.identify(*pid).ok()?))).collect();
+        TargetProcesses { proc: proc.clone(), members, children, left_out: 0 }
+    }
+
+    /// Fails where the descriptors of one of them may not be read. One that ends meanwhile is no reason to.
     pub fn check_access(&self) -> Result<(), ReadError> {
         // Opening the folder is not enough: a protected process lets us list it and refuses each link.
         let mut reader = DescriptorReader::new(&self.proc);
-        self.members.keys().try_for_each(|pid| reader.read(*pid).map(drop))
+        self.members.keys().try_for_each(|pid| match reader.read(*pid) {
+            Ok(_) | Err(ReadError::Gone(_)) => Ok(()),
+            Err(error) => Err(error),
+        })
     }
 
     /// Those that run now. A descendant whose parent has ended stays a member; one that was born and orphaned between two

@@ -308,6 +308,24 @@ pub(crate) fn shown(file: &Path) -> Value {
     Run::new(["show".as_ref(), file.as_os_str(), "-o".as_ref(), "json".as_ref()]).done().ok().json()
 }
 
+/// Waits until a recording that grows is judged a leak and calls at least so many connections leaked; tells how it stands.
+pub(crate) fn leak_in(file: &Path, at_least: usize) -> Value {
+    let end = Instant::now() + 2 * PATIENCE;
+    loop {
+        let report = shown(file);
+        if report["verdict"]["kind"] == "leak" && leaked_of(&report).len() >= at_least {
+            return report;
+        }
+        assert!(Instant::now() < end, "{at_least} leaked are wanted, and this is said: {:#}", report["verdict"]);
+        thread::sleep(Duration::from_millis(500));
+    }
+}
+
+/// The resources that a report calls leaked.
+pub(crate) fn leaked_of(report: &Value) -> Vec<&Value> {
+    report["resources"].as_array().unwrap().iter().filter(|it| it["leaked"] == true).collect()
+}
+
 /// A folder that vanishes with the case.
 pub(crate) struct Folder(tempfile::TempDir);
 

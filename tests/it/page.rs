@@ -1,6 +1,6 @@
 //! The page in a real browser: the cases under `tests/page`, and a page that the binary made of a real recording.
 
-use crate::act::{Folder, Run, has, shown, skip};
+use crate::act::{Folder, Run, has, leak_in, leaked_of, shown, skip};
 use crate::leakers::Churn;
 use std::path::PathBuf;
 
@@ -42,11 +42,14 @@ fn the_page_of_a_real_recording_has_what_leaked() {
     let churn = Churn::with("--leak-per-second 3");
     let recording = folder.file("w.unclosed");
     let page = folder.file("page.html");
-    Run::it(format!("record -p {} --every 250ms --for 32s", churn.pid)).output(&recording).done().ok();
+    let mut record = Run::it(format!("record -p {} --every 250ms", churn.pid)).output(&recording).start();
+    record.complaint("Recording to ");
+    leak_in(&recording, 20);
+    record.interrupt().ok();
     let view = Run::it(format!("view --html {}", page.display())).file(&recording);
     view.done().ok().complains(&["opens offline"]);
     let report = shown(&recording);
-    let leaked = report["resources"].as_array().unwrap().iter().filter(|it| it["leaked"] == true).count();
+    let leaked = leaked_of(&report).len();
 
     let look = Run::program("node", ["--input-type=module", "-e", LOOK]).file(&page).within(&cases());
     let seen = look.done().ok().json();

@@ -1,8 +1,8 @@
 //! `run -- CMD`: the command is what it would be without us, and is judged at its end.
 
-use crate::act::{Folder, Run, has, shown, skip, until};
+use crate::act::{Folder, Run, has, leak_in, shown, skip, until};
 use crate::leakers::Churn;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
 /// `run` of a shell's line, recorded in a file of the folder.
 fn run(folder: &Folder, line: &str) -> Run {
@@ -69,18 +69,25 @@ fn a_command_that_a_signal_kills_gives_128_and_the_signal() {
 #[test]
 fn children_are_followed_and_a_leak_of_theirs_is_told() {
     let folder = Folder::new();
-    let line = format!("{} & wait", Churn::command("--leak-per-second 3 --seconds 32"));
-    let done = run(&folder, &line).done().ok();
+    let file = folder.file("r.unclosed");
+    let line = format!("{} & wait", Churn::command("--leak-per-second 3"));
+    let mut running = Run::it("run").output(&file).and("-- sh -c").and_whole(&line).start();
+    let client = running.line_that("the client's pid", |line| line.parse::<i32>().is_ok()).parse().unwrap();
+    until("the first tick", || (shown(&file)["ticks"].as_u64()? > 0).then_some(()));
+    leak_in(&file, 20);
+    // The shell waits for it, and we for the shell.
+    kill_process(Pid::from_raw(client).unwrap(), Signal::KILL).unwrap();
+    let done = running.done().ok();
     // The command's own output came through, and nothing but that.
     let leaks = done.out.lines().filter(|line| line.starts_with("leaked ")).count();
     assert!(leaks > 60 && done.out.lines().count() == leaks + 2, "{}", done.out);
-    let report = shown(&folder.file("r.unclosed"));
+    let report = shown(&file);
     let processes = report["target"]["processes"].as_array().unwrap();
     // The shell, the client, the client's server.
     assert!(processes.len() >= 3, "{processes:?}");
     assert_eq!(report["verdict"]["kind"], "leak", "{:#}", report["verdict"]);
     done.complains(&["LEAK"]);
-    Run::it("show --fail-on-leak").file(&folder.file("r.unclosed")).done().code(3);
+    Run::it("show --fail-on-leak").file(&file).done().code(3);
 }
 
 #[test]
@@ -103,6 +110,6 @@ fn a_command_killed_from_outside_is_noticed_at_once() {
         Run::it("run --every 1h").output(&file).and("-- sh -c").and_whole("echo $$; exec sleep 3600").start();
     let pid: i32 = running.line_that("its pid", |line| line.parse::<i32>().is_ok()).parse().unwrap();
     until("the first tick", || (shown(&file)["ticks"].as_u64()? > 0).then_some(()));
-    rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
     running.done().code(128 + 9);
 }
