@@ -14,7 +14,7 @@ use super::wake::Schedule;
 use crate::model::{Report, Verdict};
 use crate::present::live::Live;
 use crate::present::replay::Replay;
-use crate::present::text::{self, Shown, badge};
+use crate::present::text::{self, Shown};
 use crate::sample::{ProcFs, TargetProcesses};
 use crate::store::Retention;
 use crate::store::log::LogOptions;
@@ -84,7 +84,7 @@ impl Live for DemoLines {
         self.ticks += 1;
         if let Some(finding) = report.verdict().filter(|finding| self.said != Some(finding.kind)) {
             self.said = Some(finding.kind);
-            writeln!(out, "        {} {}", badge(finding.kind), finding.sentence)?;
+            writeln!(out, "        {}", text::headline(finding))?;
         }
         out.flush()
     }

@@ -1,7 +1,7 @@
 //! What `watch` shows while it watches: one screen that is drawn anew, plain lines, or `unix_time,value`.
 
 use super::table::printable;
-use super::text::{self, badge, bytes};
+use super::text::{self, bytes};
 use crate::model::{Address, Lifetime, Report, Timestamp, Unit, duration_words};
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -73,13 +73,12 @@ impl<W: Write> PlainLines<W> {
 impl<W: Write> Live for PlainLines<W> {
     fn tick(&mut self, report: &Report, _value: Option<f64>) -> io::Result<()> {
         let leaked = report.judged.leak_probability.keys().filter(|id| report.judged.is_leaked(**id)).count();
-        let numbers: Vec<String> =
-            headline(report).into_iter().map(|(name, value)| format!("{name} {value}")).collect();
+        let numbers: Vec<String> = numbers(report).into_iter().map(|(name, value)| format!("{name} {value}")).collect();
         writeln!(self.out, "{} {} leaked {leaked}", text::moment(report.to), numbers.join(" "))?;
         if let Some(finding) = report.verdict() {
             let word = finding.kind.word().to_owned();
             if self.said.as_ref() != Some(&word) {
-                writeln!(self.out, "{} {}", badge(finding.kind), printable(&finding.sentence))?;
+                writeln!(self.out, "{}", text::headline(finding))?;
                 self.said = Some(word);
             }
         }
@@ -88,7 +87,7 @@ impl<W: Write> Live for PlainLines<W> {
 }
 
 /// The numbers that stand at the head of a view: latest value by name.
-fn headline(report: &Report) -> Vec<(String, String)> {
+fn numbers(report: &Report) -> Vec<(String, String)> {
     let wanted = |name: &str| {
         matches!(name, "connections" | "descriptors" | "memory")
             || name.starts_with("disk:")
@@ -137,15 +136,14 @@ impl<W: Write> Screen<W> {
         let span = duration_words(report.to.seconds_since(report.from));
         lines.push(format!("{name}  {pids} running, watched for {span}, {} ticks", report.ticks));
         if let Some(finding) = report.verdict() {
-            lines.extend(wrap(&format!("{} {}", badge(finding.kind), finding.sentence), width, 3));
+            lines.extend(wrap(&text::headline(finding), width, 3));
             if let Some(end) = &finding.exhausts {
                 let limit = format!("  {} ({}) is reached {}", end.name, text::figure(end.limit), text::moment(end.at));
                 lines.push(limit);
             }
         }
         lines.push(String::new());
-        let numbers: Vec<String> =
-            headline(report).into_iter().map(|(name, value)| format!("{name} {value}")).collect();
+        let numbers: Vec<String> = numbers(report).into_iter().map(|(name, value)| format!("{name} {value}")).collect();
         lines.push(numbers.join("   "));
         lines.extend(chart(&self.chart, width, 6.min(height / 4)));
         lines.push(String::new());

@@ -109,7 +109,7 @@ pub fn summary(out: &mut dyn Write, report: &Report) -> io::Result<()> {
 
 /// The verdict with its numbers.
 pub fn verdict(out: &mut dyn Write, finding: &Finding) -> io::Result<()> {
-    writeln!(out, "{} {}", badge(finding.kind), printable(&finding.sentence))?;
+    writeln!(out, "{}", headline(finding))?;
     if let Some(since) = finding.since {
         write!(out, "       since {}", moment(since))?;
         if let (Some(rate), Some(low), Some(high)) = (finding.rate_per_hour, finding.rate_low, finding.rate_high) {
@@ -134,8 +134,13 @@ pub fn verdict(out: &mut dyn Write, finding: &Finding) -> io::Result<()> {
     Ok(())
 }
 
+/// The verdict on one line: its word and its sentence.
+pub fn headline(finding: &Finding) -> String {
+    format!("{}: {}", badge(finding.kind), printable(&finding.sentence))
+}
+
 /// The verdict's word with a shape, so that no colour is needed.
-pub fn badge(kind: Verdict) -> &'static str {
+fn badge(kind: Verdict) -> &'static str {
     match kind {
         Verdict::Leak => "● LEAK",
         Verdict::Plateau => "▬ PLATEAU",
