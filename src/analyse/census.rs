@@ -30,6 +30,7 @@ pub struct Census {
     every: Duration,
     last_at: Option<Timestamp>,
     processes: HashMap<ProcessId, ProcessKey>,
+    next_process: u32,
     running: HashMap<ProcessKey, Process>,
     open: HashMap<Identity, LifetimeId>,
     ended: Vec<LifetimeId>,
@@ -49,6 +50,7 @@ impl Census {
             every,
             last_at: None,
             processes: HashMap::new(),
+            next_process: 1,
             running: HashMap::new(),
             open: HashMap::new(),
             ended: Vec::new(),
@@ -107,9 +109,10 @@ impl Census {
         };
         let mut keys = Vec::with_capacity(snapshot.processes.len());
         for process in &snapshot.processes {
-            let next = ProcessKey(self.processes.len() as u32 + 1);
+            let next = ProcessKey(self.next_process);
             let key = *self.processes.entry(process.id.clone()).or_insert(next);
             if key == next {
+                self.next_process += 1;
                 tick.started.push((key, process.clone()));
                 // Those of the first tick were there before.
                 if self.last_at.is_some() {
@@ -123,6 +126,7 @@ impl Census {
         let gone: Vec<ProcessKey> = self.running.keys().copied().filter(|key| !here.contains(key)).collect();
         for key in gone {
             if let Some(process) = self.running.remove(&key) {
+                self.processes.remove(&process.id);
                 tick.ended.push(key);
                 tick.events.push(event(key, EventKind::Ended, &process));
             }

@@ -5,10 +5,18 @@ use super::Analysis;
 use crate::model::{
     EventKind, Finding, Population, Report, Series, SeriesKey, Target, Tick, Timestamp, Verdict, VerdictChange,
 };
+use std::collections::VecDeque;
 
 /// The verdict is looked at again when the time observed has grown by this share: looking more often finds nothing sooner,
 /// costs more than sampling does and multiplies false alarms.
 const GROWTH: f64 = 0.04;
+
+/// Series that may have a gap at the same time, so that one that lasts is found among the latest.
+const LASTING_GAPS_MAX: usize = 1_000;
+
+/// Gaps, events, notes and ended processes that are held in memory at the most, each; the recording has them all. A month
+/// of a test runner's children would be millions.
+const REMEMBERED_MAX: usize = 10_000;
 
 /// The state of the fold.
 #[derive(Debug, Default)]
@@ -16,6 +24,8 @@ pub struct Fold {
     report: Report,
     analysis: Analysis,
     judged_at: Option<Timestamp>,
+    /// Restarts that are known beforehand, in a replay.
+    restarts: VecDeque<Timestamp>,
 }
 
 impl Fold {
@@ -28,7 +38,8 @@ impl Fold {
 
     /// A fold over what a recording holds, its samples still to be [observed](Fold::observe).
     pub fn replay(facts: Report, series: &[Series]) -> Self {
-        let mut fold = Fold { report: facts, ..Fold::default() };
+        let restarts = facts.events.iter().filter(|event| event.kind == EventKind::Restart).map(|event| event.at);
+        let mut fold = Fold { restarts: restarts.collect(), report: facts, ..Fold::default() };
         for series in series {
             fold.analysis.add_series(series);
         }
@@ -37,12 +48,11 @@ impl Fold {
 
     /// Takes in the samples of one moment.
     pub fn observe(&mut self, at: Timestamp, values: &[(SeriesKey, f64)]) {
+        while self.restarts.front().is_some_and(|restart| *restart <= at) {
+            self.restarts.pop_front();
+            self.analysis.restart(at);
+        }
         self.analysis.observe(at, values);
-    }
-
-    /// The target restarted: what came before is another segment.
-    pub fn restart(&mut self, at: Timestamp) {
-        self.analysis.restart(at);
     }
 
     /// Takes in a tick.
@@ -60,9 +70,14 @@ impl Fold {
                     process.ended = Some(tick.at);
                 }
             }
+            if target.processes.len() > 2 * REMEMBERED_MAX {
+                target.processes.retain(|_, process| process.ended.is_none());
+            }
         }
         for gap in &tick.gaps {
-            match report.gaps.iter_mut().find(|known| known.series == gap.series && known.from == gap.from) {
+            // A gap that lasts is among the latest.
+            let mut latest = report.gaps.iter_mut().rev().take(LASTING_GAPS_MAX);
+            match latest.find(|known| known.series == gap.series && known.from == gap.from) {
                 Some(known) => known.clone_from(gap),
                 None => report.gaps.push(gap.clone()),
             }
@@ -72,11 +87,13 @@ impl Fold {
             report.limits.push(limit.clone());
         }
         for note in &tick.notes {
-            if !report.notes.contains(note) {
+            if report.notes.len() < REMEMBERED_MAX && !report.notes.contains(note) {
                 report.notes.push(note.clone());
             }
         }
         report.events.extend(tick.events.iter().cloned());
+        forget_oldest(&mut report.events);
+        forget_oldest(&mut report.gaps);
         report.cost = tick.cost.or(report.cost);
         report.population.apply(tick);
         for series in &tick.added {
@@ -126,5 +143,12 @@ impl Fold {
     /// The report, for good.
     pub fn into_report(self) -> Report {
         self.report
+    }
+}
+
+/// Halves a list that has outgrown what is remembered.
+fn forget_oldest<T>(list: &mut Vec<T>) {
+    if list.len() > 2 * REMEMBERED_MAX {
+        list.drain(..list.len() - REMEMBERED_MAX);
     }
 }

@@ -78,13 +78,8 @@ impl Replay {
             notes: log.notes,
             ..Report::default()
         };
-        let restarts: Vec<_> = facts.events.iter().map(|event| event.at).collect();
         let mut fold = Fold::replay(facts, &series);
-        let mut restarts = restarts.into_iter().peekable();
         for (at, value) in log.points.times.iter().zip(&log.points.values) {
-            if restarts.next_if(|restart| restart <= at).is_some() {
-                fold.restart(*at);
-            }
             fold.observe(*at, &[(SeriesKey(1), *value)]);
         }
         fold.judge();

@@ -379,5 +379,6 @@ fn drop_before(transaction: &Transaction, moment: i64) -> rusqlite::Result<()> {
         transaction.execute(&sql, [moment])?;
     }
     transaction.execute("DELETE FROM lifetime WHERE closed < ?", [moment])?;
+    transaction.execute("DELETE FROM process WHERE ended < ? AND id NOT IN (SELECT process FROM holder)", [moment])?;
     Ok(())
 }
