@@ -40,7 +40,9 @@ impl Server {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
         let place = folder.path().display().to_string();
         let postgres = programs.join("postgres").display().to_string();
-        let listens = format!("listen_addresses=127.0.0.1 port={port} unix_socket_directories={place} fsync=off");
+        let listens = format!(
+            "listen_addresses=127.0.0.1 port={port} unix_socket_directories={place} fsync=off max_connections=500"
+        );
         let mut words = vec![postgres.as_str(), "-D", &data];
         listens.split(' ').for_each(|setting| words.extend(["-c", setting]));
         let running = as_nobody(&words).start();
