@@ -19,11 +19,17 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 /// Says aloud that a case can't be run here, and why, and ends it.
 macro_rules! skip {
     ($($why:tt)*) => {{
-        eprintln!("skipped: {}", format_args!($($why)*));
+        $crate::act::say_skipped(&format!($($why)*));
         return;
     }};
 }
 pub(crate) use skip;
+
+/// Past the harness, which keeps to itself what a case that doesn't fail prints.
+pub(crate) fn say_skipped(why: &str) {
+    let case = thread::current().name().unwrap_or_default().to_owned();
+    let _ = writeln!(std::io::stderr(), "{case} skipped: {why}");
+}
 
 /// A program that is about to be run.
 pub(crate) struct Run {
