@@ -14,8 +14,8 @@ use std::time::Duration;
 /// How many series by endpoint a recording has at a time; a further endpoint takes the place of one that is at 0.
 const ENDPOINTS_MAX: usize = 256;
 
-/// A tick this many intervals after the last one leaves a gap.
-const LATE_INTERVALS: f64 = 2.0;
+/// A tick this many intervals after the last one leaves a gap: the one between them was missed.
+const LATE_INTERVALS: f64 = 1.75;
 
 /// What ended with its process is remembered as open for this long while other processes of the target run on: a test
 /// runner outlives the process that leaked by a moment.

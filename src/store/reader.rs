@@ -326,3 +326,26 @@ fn sidecar(path: &Path, ending: &str) -> PathBuf {
 fn escaped(path: &Path) -> String {
     path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What was written once is read for ever: a recording that the first version made.
+    #[test]
+    fn a_recording_of_format_1_is_read() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/format-1.unclosed");
+        let recording = Recording::open(&path).expect("opens");
+        let facts = recording.facts().expect("has facts");
+        assert_eq!((facts.ticks, facts.every_seconds), (31, Some(0.2)));
+        assert_eq!(facts.target.map(|target| (target.name, target.processes.len())), Some(("python3".to_owned(), 1)));
+        let mut ticks = 0;
+        recording.for_each_tick(|_, values| ticks += u64::from(!values.is_empty())).expect("has ticks");
+        assert_eq!(ticks, 31);
+        let population = recording.population().expect("has a population");
+        assert_eq!((population.open.len(), population.closed_total), (14, 29));
+        let command = recording.series().expect("has series").into_iter().find(|it| it.name == "command:echo 3");
+        let points = recording.points(command.expect("has the metric").key).expect("has points");
+        assert!(points.values.iter().all(|value| *value == 3.0));
+    }
+}
