@@ -228,8 +228,9 @@ impl Running {
                 thread::sleep(Duration::from_millis(2));
             }
         };
-        // What is left in the pipes. Children of its own that live on may hold them open.
-        while self.next(Instant::now() + Duration::from_millis(500)).is_ok() {}
+        // What is left in the pipes, to their ends. Children of its own that live on may hold them open.
+        let until = Instant::now() + PATIENCE / 6;
+        while self.next(until).is_ok() {}
         let Some(status) = ended else { panic!("{} did not end; it said:\n{}{}", self.words, self.out, self.err) };
         let (code, signal) = (status.code(), status.signal());
         let (out, err) = (std::mem::take(&mut self.out), std::mem::take(&mut self.err));
