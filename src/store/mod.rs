@@ -15,3 +15,6 @@ pub use backlog::{Backlog, Written};
 pub use error::StoreError;
 pub use reader::Recording;
 pub use writer::{Retention, Writer};
+
+#[cfg(test)]
+mod tests;

@@ -19,11 +19,17 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 /// Says aloud that a case can't be run here, and why, and ends it.
 macro_rules! skip {
     ($($why:tt)*) => {{
-        eprintln!("skipped: {}", format_args!($($why)*));
+        $crate::act::say_skipped(&format!($($why)*));
         return;
     }};
 }
 pub(crate) use skip;
+
+/// Past the harness, which keeps to itself what a case that doesn't fail prints.
+pub(crate) fn say_skipped(why: &str) {
+    let case = thread::current().name().unwrap_or_default().to_owned();
+    let _ = writeln!(std::io::stderr(), "{case} skipped: {why}");
+}
 
 /// A program that is about to be run.
 pub(crate) struct Run {
@@ -222,8 +228,9 @@ impl Running {
                 thread::sleep(Duration::from_millis(2));
             }
         };
-        // What is left in the pipes. Children of its own that live on may hold them open.
-        while self.next(Instant::now() + Duration::from_millis(500)).is_ok() {}
+        // What is left in the pipes, to their ends. Children of its own that live on may hold them open.
+        let until = Instant::now() + PATIENCE / 6;
+        while self.next(until).is_ok() {}
         let Some(status) = ended else { panic!("{} did not end; it said:\n{}{}", self.words, self.out, self.err) };
         let (code, signal) = (status.code(), status.signal());
         let (out, err) = (std::mem::take(&mut self.out), std::mem::take(&mut self.err));

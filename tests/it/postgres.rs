@@ -4,7 +4,6 @@ use crate::act::{Folder, Run, Running, has, is_root, leak_in, leaked_of, shown, 
 use crate::leakers::pg_leak;
 use rustix::process::Signal;
 use serde_json::Value;
-use std::collections::BTreeSet;
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -40,7 +39,9 @@ impl Server {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
         let place = folder.path().display().to_string();
         let postgres = programs.join("postgres").display().to_string();
-        let listens = format!("listen_addresses=127.0.0.1 port={port} unix_socket_directories={place} fsync=off");
+        let listens = format!(
+            "listen_addresses=127.0.0.1 port={port} unix_socket_directories={place} fsync=off max_connections=500"
+        );
         let mut words = vec![postgres.as_str(), "-D", &data];
         listens.split(' ').for_each(|setting| words.extend(["-c", setting]));
         let running = as_nobody(&words).start();
@@ -92,31 +93,68 @@ impl Watched {
     }
 }
 
+/// What these cases need: a server's programs, a Python with its driver.
+fn needed() -> Result<(PathBuf, String), &'static str> {
+    if is_root() && !has("setpriv") {
+        return Err("there is no setpriv, and PostgreSQL won't run as root");
+    }
+    let programs = programs().ok_or("there is no PostgreSQL server")?;
+    Ok((programs, python().ok_or("there is no Python with psycopg2")?))
+}
+
 #[test]
 fn a_client_that_forgets_its_connections_is_told_from_one_that_does_not() {
-    let Some(programs) = programs() else { skip!("there is no PostgreSQL server") };
-    let Some(python) = python() else { skip!("there is no Python with psycopg2") };
-    if is_root() && !has("setpriv") {
-        skip!("there is no setpriv, and PostgreSQL won't run as root");
-    }
+    let (programs, python) = match needed() {
+        Ok(found) => found,
+        Err(why) => skip!("{why}"),
+    };
     let server = Server::start(&programs);
-    let socket = server.folder.path().display().to_string();
-    let start = |host: &str, name: &str, leak: &str| Watched::start(&python, &server, host, name, leak);
-    let over_tcp = start("127.0.0.1", "tcp.unclosed", "--leak");
-    let over_unix = start(&socket, "unix.unclosed", "--leak");
-    let fine = start("127.0.0.1", "fine.unclosed", "--no-leak");
-
+    let leaking = Watched::start(&python, &server, "127.0.0.1", "leak.unclosed", "--leak");
+    let fine = Watched::start(&python, &server, "127.0.0.1", "fine.unclosed", "--no-leak");
     // About one a second is forgotten.
-    leak_in(&over_tcp.file, 20);
-    leak_in(&over_unix.file, 20);
-    let (report, leaked) = over_tcp.done();
+    leak_in(&leaking.file, 20);
+    let (report, leaked) = leaking.done();
     check_leak(&report, leaked, "tcp", &format!("127.0.0.1:{}", server.port));
-    let (report, leaked) = over_unix.done();
-    check_leak(&report, leaked, "unix", &format!("{socket}/.s.PGSQL.{}", server.port));
     let (report, _) = fine.done();
     let kind = &report["verdict"]["kind"];
     assert!(kind == "clean" || kind == "undecided", "{:#}", report["verdict"]);
     assert!(leaked_of(&report).is_empty());
+}
+
+#[test]
+fn connections_over_a_unix_socket_are_counted_by_the_servers_path() {
+    let (programs, python) = match needed() {
+        Ok(found) => found,
+        Err(why) => skip!("{why}"),
+    };
+    let server = Server::start(&programs);
+    let socket = server.folder.path().display().to_string();
+    let leaking = Watched::start(&python, &server, &socket, "leak.unclosed", "--leak");
+    let series = format!("connections:{socket}/.s.PGSQL.{}", server.port);
+    let count = |report: &Value| {
+        let all = report["series"].as_array().unwrap();
+        all.iter().find(|it| it["name"] == series).and_then(|it| it["last"].as_u64())
+    };
+    until("ten connections that were forgotten", || count(&shown(&leaking.file)).filter(|count| *count > 12));
+    let (report, leaked) = leaking.done();
+    let connections = count(&report).unwrap();
+    assert!((leaked as u64..=leaked as u64 + 5).contains(&connections), "{connections} are open, {leaked} forgotten");
+    assert_ne!(report["verdict"]["kind"], "clean", "{:#}", report["verdict"]);
+}
+
+#[test]
+#[ignore = "the kernel doesn't tell a Unix socket's silence: where nothing is closed beside it the verdict takes ten minutes"]
+fn a_client_that_forgets_its_connections_over_a_unix_socket_is_told() {
+    let (programs, python) = match needed() {
+        Ok(found) => found,
+        Err(why) => skip!("{why}"),
+    };
+    let server = Server::start(&programs);
+    let socket = server.folder.path().display().to_string();
+    let leaking = Watched::start(&python, &server, &socket, "leak.unclosed", "--leak");
+    leak_in(&leaking.file, 20);
+    let (report, leaked) = leaking.done();
+    check_leak(&report, leaked, "unix", &format!("{socket}/.s.PGSQL.{}", server.port));
 }
 
 /// The verdict names the server; what is called leaked was forgotten, and is most of it.
@@ -124,14 +162,11 @@ fn check_leak(report: &Value, leaked: usize, kind: &str, endpoint: &str) {
     let verdict = &report["verdict"];
     assert_eq!(verdict["kind"], "leak", "{kind}: {verdict:#}");
     assert_eq!(verdict["subject"], format!("{kind} {endpoint}"));
-    let resources = report["resources"].as_array().unwrap();
-    let mut sessions: Vec<&Value> = resources.iter().filter(|it| it["remote"] == endpoint).collect();
-    sessions.sort_by_key(|it| it["id"].as_str().unwrap().parse::<u64>().unwrap());
-    let called: Vec<&Value> = sessions.iter().filter(|it| it["leaked"] == true).copied().collect();
+    let called: Vec<&Value> = leaked_of(report).into_iter().filter(|it| it["remote"] == endpoint).collect();
     assert!(called.len() * 2 >= leaked, "{kind}: {} of {leaked} are called leaked", called.len());
-    assert!(called.len() <= leaked, "{kind}: {} of {leaked} are called leaked", called.len());
-    // The pool was opened first, and is in use all the time.
-    let pool: BTreeSet<i64> = sessions.iter().take(2).map(|it| it["fd"].as_i64().unwrap()).collect();
-    assert!(called.iter().all(|it| !pool.contains(&it["fd"].as_i64().unwrap())), "{kind}: the pool is called leaked");
-    assert!(leaked_of(report).iter().all(|it| it["remote"] == endpoint));
+    // The pool has two; of these one may lie idle all the time, and samples can't tell that one from a forgotten one.
+    assert!(called.len() <= leaked + 1, "{kind}: {} of {leaked} are called leaked", called.len());
+    let in_use = |it: &&&Value| it["silent_seconds"].as_f64().is_some_and(|silent| silent < 5.0);
+    assert_eq!(called.iter().filter(in_use).count(), 0, "{kind}: the pool is called leaked");
+    assert_eq!(called.len(), leaked_of(report).len(), "{kind}: nothing else leaks");
 }

@@ -1,0 +1,115 @@
+//! The recording's promises as properties: what is written is read back, in order, and retention keeps what is open.
+
+use super::{Recording, Retention, Writer};
+use crate::model::{Closing, Identity, Kind, Lifetime, LifetimeId, Resource, Series, SeriesKey, Tick, Timestamp, Unit};
+use proptest::prelude::*;
+use std::time::Duration;
+
+const KEY: SeriesKey = SeriesKey(7);
+
+fn at(second: i64) -> Timestamp {
+    Timestamp(1_487_279_164_000_000 + second * 1_000_000)
+}
+
+/// A tick of one series.
+fn tick(second: i64, value: f64) -> Tick {
+    Tick { at: at(second), values: vec![(KEY, value)], ..Tick::default() }
+}
+
+fn named(tick: Tick) -> Tick {
+    let series = Series { key: KEY, name: "connections".into(), unit: Unit::Count, process: None };
+    Tick { added: vec![series], ..tick }
+}
+
+fn open(id: u64, second: i64) -> Lifetime {
+    Lifetime {
+        id: LifetimeId(id),
+        resource: Resource::new(Identity(8, id), Kind::Tcp),
+        holders: Vec::new(),
+        accepted_by: None,
+        opened_after: None,
+        opened: at(second),
+        opened_exact: false,
+        last_seen: at(second),
+        last_active: None,
+        closed: None,
+        ended_with_process: false,
+    }
+}
+
+/// Writes the ticks and reads the series back, with the writer still there or gone.
+fn kept(ticks: &[Tick], retention: Retention, while_writing: bool) -> (Vec<(Timestamp, u64)>, Recording) {
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    let path = folder.path().join("r.unclosed");
+    let mut writer = Writer::create(&path, Duration::from_secs(1), "test", retention).expect("created");
+    for tick in ticks {
+        writer.append(tick, None).expect("written");
+    }
+    if !while_writing {
+        drop(writer);
+    }
+    let recording = Recording::open(&path).expect("opens");
+    let points = recording.points(KEY).expect("reads");
+    // To the bit, so that what is no number compares too.
+    let kept = points.times.into_iter().zip(points.values.into_iter().map(f64::to_bits)).collect();
+    (kept, recording)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn what_is_written_is_read_back_in_order(
+        values in prop::collection::vec(prop_oneof![0.0..1e6, Just(0.1), Just(-0.0), Just(1e300)], 1..2_000),
+        while_writing: bool,
+    ) {
+        // Up to two segments are sealed, and the rest is rows.
+        let mut ticks: Vec<Tick> = values.iter().zip(0..).map(|(value, second)| tick(second, *value)).collect();
+        ticks[0] = named(ticks[0].clone());
+        let expected: Vec<_> = ticks.iter().map(|tick| (tick.at, tick.values[0].1.to_bits())).collect();
+        let (kept, recording) = kept(&ticks, Retention::default(), while_writing);
+        prop_assert_eq!(kept, expected);
+        prop_assert_eq!(recording.facts().expect("reads").ticks, values.len() as u64);
+    }
+
+    #[test]
+    fn retention_keeps_what_is_open_and_what_is_young(keep_seconds in 60u64..600, length in 750i64..3_000) {
+        let retention = Retention { age: Duration::from_secs(keep_seconds), ..Retention::default() };
+        let mut ticks: Vec<Tick> = (0..length).map(|second| tick(second, second as f64)).collect();
+        ticks[0] = named(ticks[0].clone());
+        // One that stays open from the first tick on, one that is closed early, one that is closed at the end.
+        ticks[0].opened = vec![open(1, 0), open(2, 0), open(3, 0)];
+        for (id, second) in [(2, 1), (3, length - 1)] {
+            let lifetime = Lifetime { closed: Some(at(second)), ..open(id, 0) };
+            ticks[second as usize].closed = vec![Closing { lifetime, kept: true, evicted: None }];
+        }
+        let (kept, recording) = kept(&ticks, retention, false);
+        let population = recording.population().expect("reads");
+        prop_assert!(population.open.contains_key(&LifetimeId(1)));
+        prop_assert!(population.closed.contains_key(&LifetimeId(3)));
+        prop_assert_eq!(population.closed_total, 2);
+        // Retention works at each sealing, every 720 ticks.
+        let sealed = length / 720 * 720 - 1;
+        prop_assert_eq!(population.closed.contains_key(&LifetimeId(2)), sealed - 1 <= keep_seconds as i64);
+        // No sample that is young enough is missing, and there is no hole.
+        let youngest = at(length - 1 - keep_seconds as i64);
+        prop_assert!(kept[0].0 <= youngest.max(at(0)));
+        prop_assert!(kept.windows(2).all(|pair| pair[1].0.0 - pair[0].0.0 == 1_000_000));
+        prop_assert_eq!(kept.last().map(|it| it.0), Some(at(length - 1)));
+    }
+}
+
+#[test]
+fn the_oldest_go_when_it_outgrows_its_size_and_what_is_open_stays() {
+    let retention = Retention { bytes: 200_000, ..Retention::default() };
+    // Noise, which doesn't compress: some 6 kB a segment.
+    let noise =
+        |second: i64| f64::from_bits(0x3ff0_0000_0000_0000 | (second as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 12);
+    let mut ticks: Vec<Tick> = (0..40_000).map(|second| tick(second, noise(second))).collect();
+    ticks[0] = named(ticks[0].clone());
+    ticks[0].opened = vec![open(1, 0)];
+    let (kept, recording) = kept(&ticks, retention, false);
+    assert!(kept.len() > 5_000 && kept.len() < 35_000, "{}", kept.len());
+    assert_eq!(kept.last().map(|it| it.0), Some(at(39_999)));
+    assert!(recording.population().expect("reads").open.contains_key(&LifetimeId(1)));
+}
