@@ -14,7 +14,9 @@
 //! age it had, if that was at the end of the watch; earlier it's neither closed nor open.
 
 use super::openings::Openings;
-use crate::model::{Group, Judged, Lifetime, LifetimeId, Population, Rate, State, Timestamp, Verdict, duration_words};
+use crate::model::{
+    Group, Judged, Kind, Lifetime, LifetimeId, Population, Rate, State, Timestamp, Verdict, duration_words,
+};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
@@ -33,10 +35,12 @@ const BY_AGE_FROM: f64 = 0.8;
 const PATIENCE_OUTGOING_SECONDS: f64 = 25.0;
 /// What others opened to it and may use again: longer than the keep-alive of servers (nginx has 75 s).
 const PATIENCE_ACCEPTED_SECONDS: f64 = 120.0;
-/// What has no silence to tell by.
+/// What has no silence to tell by: of a Unix socket also where nothing was closed yet, for a program rarely goes on
+/// opening connections that it keeps.
 const PATIENCE_BY_AGE_SECONDS: f64 = 90.0;
-/// The same where nothing was closed yet, and only the openings speak: eight of them at the least, that go on to the end.
+/// Where nothing was closed yet, and only the openings speak: eight of them at the least, that go on to the end.
 const PATIENCE_UNCLOSED_OUTGOING_SECONDS: f64 = 30.0;
+/// The same of files and the like, which programs do open one after another and keep, and of what others opened.
 const PATIENCE_UNCLOSED_SECONDS: f64 = 600.0;
 
 /// One that still talks must be this many times as old.
@@ -210,18 +214,21 @@ fn judge_group(watch: &Watch, group: Group, cohort: &mut Cohort, closed: u64) ->
     let confidence = suspects.iter().filter_map(|open| open.probability).sum::<f64>() / count.max(1) as f64;
 
     let has_silence = longest_silence_seconds.is_some();
-    let is_outgoing = has_silence && !waits_for_peer(&group, &suspects);
+    let is_accepted = waits_for_peer(&group, &suspects);
+    let is_outgoing = has_silence && !is_accepted;
     let few = match (is_outgoing, watch.is_early()) {
         (false, _) => SURVIVORS_MIN_CAUTIOUS,
         (true, true) => SURVIVORS_MIN_EARLY,
         (true, false) => SURVIVORS_MIN,
     };
-    let patience = match (has_yardstick, is_outgoing) {
-        (true, true) => PATIENCE_OUTGOING_SECONDS,
-        (true, false) if has_silence => PATIENCE_ACCEPTED_SECONDS,
-        (true, false) => PATIENCE_BY_AGE_SECONDS,
-        (false, true) => PATIENCE_UNCLOSED_OUTGOING_SECONDS,
-        (false, false) => PATIENCE_UNCLOSED_SECONDS,
+    let is_connection = matches!(group.kind, Kind::Tcp | Kind::Udp | Kind::Unix);
+    let patience = match (has_yardstick, has_silence, is_accepted) {
+        (true, true, false) => PATIENCE_OUTGOING_SECONDS,
+        (true, true, true) => PATIENCE_ACCEPTED_SECONDS,
+        (true, false, _) => PATIENCE_BY_AGE_SECONDS,
+        (false, true, false) => PATIENCE_UNCLOSED_OUTGOING_SECONDS,
+        (false, false, false) if is_connection => PATIENCE_BY_AGE_SECONDS,
+        (false, ..) => PATIENCE_UNCLOSED_SECONDS,
     };
     let must_wait = waited < patience;
     let objection = openings.objection(watch.is_early());
@@ -368,7 +375,7 @@ fn waits_for_peer(group: &Group, suspects: &[&Open]) -> bool {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::model::{Address, Identity, Kind, Resource, Tally};
+    use crate::model::{Address, Identity, Resource, Tally};
 
     /// A resource of a scene: opened and closed at these seconds, used every so many seconds until some moment.
     #[derive(Clone)]

@@ -143,7 +143,6 @@ fn connections_over_a_unix_socket_are_counted_by_the_servers_path() {
 }
 
 #[test]
-#[ignore = "the kernel doesn't tell a Unix socket's silence: where nothing is closed beside it the verdict takes ten minutes"]
 fn a_client_that_forgets_its_connections_over_a_unix_socket_is_told() {
     let (programs, python) = match needed() {
         Ok(found) => found,
