@@ -7,6 +7,7 @@
 
 mod act;
 mod crash;
+mod demo;
 mod full_disk;
 mod layers;
 mod leakers;
