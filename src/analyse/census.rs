@@ -14,6 +14,12 @@ use std::time::Duration;
 /// How many series by endpoint a recording has at a time; a further endpoint takes the place of one that is at 0.
 const ENDPOINTS_MAX: usize = 256;
 
+/// How many it may have in all: a client that asks ever new servers would fill it with series.
+const ENDPOINTS_EVER_MAX: usize = 1_024;
+
+/// Beyond so many, an endpoint with a single connection gets no series: what leaks has more of them.
+const ENDPOINTS_EAGER: usize = 64;
+
 /// A tick this many intervals after the last one leaves a gap: the one between them was missed.
 const LATE_INTERVALS: f64 = 1.75;
 
@@ -38,7 +44,8 @@ pub struct Census {
     series: BTreeMap<String, SeriesKey>,
     next_series: u32,
     zero_since: HashMap<String, Timestamp>,
-    endpoints_dropped: u64,
+    endpoints_made: usize,
+    endpoints_dropped: usize,
     measured: HashMap<String, Timestamp>,
     limits: Vec<Limit>,
 }
@@ -58,6 +65,7 @@ impl Census {
             series: BTreeMap::new(),
             next_series: 1,
             zero_since: HashMap::new(),
+            endpoints_made: 0,
             endpoints_dropped: 0,
             measured: HashMap::new(),
             limits: Vec::new(),
@@ -68,10 +76,8 @@ impl Census {
     pub fn advance(&mut self, snapshot: &Snapshot, population: &Population) -> Tick {
         let mut tick = Tick { at: snapshot.at, notes: snapshot.unseen.clone(), ..Tick::default() };
         let keys = self.follow_processes(snapshot, &mut tick);
-        if snapshot.complete || snapshot.processes.is_empty() {
-            self.follow_resources(snapshot, &keys, population, &mut tick);
-        }
-        if snapshot.complete {
+        let all_seen = self.follow_resources(snapshot, &keys, population, &mut tick);
+        if all_seen && !keys.is_empty() {
             for (name, count) in self.counts(&tick, snapshot, population) {
                 self.value(&name, Unit::Count, count, &mut tick);
             }
@@ -93,9 +99,9 @@ impl Census {
             self.limits.clone_from(&snapshot.limits);
         }
         if self.endpoints_dropped > 0 {
-            tick.notes.push(format!(
-                "more than {ENDPOINTS_MAX} endpoints at once: those beyond have no series of their own, their connections are listed all the same"
-            ));
+            let text =
+                "more endpoints than have a series of their own: the connections of the others are listed all the same";
+            tick.notes.push(text.to_owned());
         }
         self.last_at = Some(snapshot.at);
         tick
@@ -119,10 +125,15 @@ impl Census {
                     tick.events.push(event(key, EventKind::Started, process));
                 }
                 self.running.insert(key, process.clone());
+            } else if self.running.get(&key) != Some(process) {
+                // It has become another program by exec.
+                tick.started.push((key, process.clone()));
+                self.running.insert(key, process.clone());
             }
             keys.push(key);
         }
-        let here: HashSet<ProcessKey> = keys.iter().copied().collect();
+        let unreadable = snapshot.unreadable.iter().filter_map(|id| self.processes.get(id));
+        let here: HashSet<ProcessKey> = keys.iter().chain(unreadable).copied().collect();
         let gone: Vec<ProcessKey> = self.running.keys().copied().filter(|key| !here.contains(key)).collect();
         for key in gone {
             if let Some(process) = self.running.remove(&key) {
@@ -134,7 +145,15 @@ impl Census {
         keys
     }
 
-    fn follow_resources(&mut self, snapshot: &Snapshot, keys: &[ProcessKey], population: &Population, tick: &mut Tick) {
+    /// Compares what is open with what was. False where some of it is held by a process that could not be read this time:
+    /// that stays open as it was, and there are no counts.
+    fn follow_resources(
+        &mut self,
+        snapshot: &Snapshot,
+        keys: &[ProcessKey],
+        population: &Population,
+        tick: &mut Tick,
+    ) -> bool {
         let mut holders: Vec<Vec<Holder>> = vec![Vec::new(); snapshot.resources.len()];
         for descriptor in &snapshot.descriptors {
             let process = keys[descriptor.process];
@@ -194,7 +213,17 @@ impl Census {
             let forgotten = forgotten.filter_map(|id| population.open.get(&id));
             closed.extend(forgotten.map(|it| ended(it, Some(snapshot.at), Some(it.last_seen))));
         }
-        for lifetime in before.values().filter_map(|id| population.open.get(id)) {
+        let unreadable: HashSet<ProcessKey> =
+            snapshot.unreadable.iter().filter_map(|id| self.processes.get(id)).copied().collect();
+        let mut all_seen = true;
+        for (identity, lifetime) in
+            before.iter().filter_map(|(identity, id)| Some((identity, population.open.get(id)?)))
+        {
+            if lifetime.holders.iter().any(|holder| unreadable.contains(&holder.process)) {
+                self.open.insert(*identity, lifetime.id);
+                all_seen = false;
+                continue;
+            }
             let orphaned = lifetime.holders.iter().all(|holder| !self.running.contains_key(&holder.process));
             if orphaned {
                 self.ended.push(lifetime.id);
@@ -204,6 +233,7 @@ impl Census {
             }
         }
         tick.closed = population.close(closed);
+        all_seen
     }
 
     /// The counts of what is open: how many there are of each series that lifetimes feed.
@@ -250,12 +280,15 @@ impl Census {
                 self.zero_since.entry(name.clone()).or_insert(snapshot.at);
             }
         }
-        let mut full = false;
+        self.endpoints_dropped = 0;
         for (name, count) in endpoints {
-            if counts.contains_key(&name) || (!full && self.has_room_for_endpoint(&mut counts)) {
+            let is_worth_one = count > 1 || self.endpoints_made < ENDPOINTS_EAGER;
+            if counts.contains_key(&name) {
                 counts.insert(name, count);
-            } else {
-                full = true;
+            } else if is_worth_one && self.endpoints_dropped == 0 && self.has_room_for_endpoint(&mut counts) {
+                self.endpoints_made += 1;
+                counts.insert(name, count);
+            } else if is_worth_one {
                 self.endpoints_dropped += 1;
             }
         }
@@ -264,6 +297,9 @@ impl Census {
 
     /// Makes room among the series by endpoint by ending the one that has been at 0 for longest.
     fn has_room_for_endpoint(&mut self, counts: &mut BTreeMap<String, u64>) -> bool {
+        if self.endpoints_made >= ENDPOINTS_EVER_MAX {
+            return false;
+        }
         if counts.keys().filter(|name| is_endpoint(name)).count() < ENDPOINTS_MAX {
             return true;
         }
@@ -273,6 +309,7 @@ impl Census {
         self.zero_since.remove(&oldest);
         // Should it come back it is a series of its own.
         self.series.remove(&oldest);
+        self.measured.remove(&oldest);
         true
     }
 
@@ -336,13 +373,17 @@ impl<'a> Listeners<'a> {
             return None;
         }
         let local = resource.local.as_ref()?;
-        let takes = |listener: &&&Address| match (listener, local) {
+        // The same address before any address of the same family before any address at all.
+        let rank = |listener: &Address| match (listener, local) {
+            _ if listener == local => Some(0),
             (Address::Inet(listener), Address::Inet(local)) => {
-                listener.port() == local.port() && (listener.ip() == local.ip() || listener.ip().is_unspecified())
+                let takes = listener.port() == local.port() && listener.ip().is_unspecified();
+                takes.then_some(if listener.is_ipv6() == resource.ipv6 { 1 } else { 2 })
             }
-            (listener, local) => **listener == local,
+            _ => None,
         };
-        self.0.iter().find(takes).map(ToString::to_string)
+        let ranked = self.0.iter().filter_map(|listener| Some((rank(listener)?, *listener)));
+        ranked.min().map(|(_, listener)| listener.to_string())
     }
 }
 
@@ -434,7 +475,6 @@ mod tests {
             processes: vec![process(1)],
             descriptors: (0..resources.len()).map(descriptor).collect(),
             resources,
-            complete: true,
             ..Snapshot::default()
         }
     }
@@ -558,8 +598,11 @@ mod tests {
     fn an_incomplete_snapshot_closes_nothing_and_a_late_one_leaves_a_gap() {
         let mut run = Run::new();
         run.step(&snapshot(0, vec![tcp(1, "10.0.0.1:50000", Some("10.0.0.5:5432"))]));
-        let tick = run.step(&Snapshot { complete: false, ..snapshot(9, vec![]) });
-        assert_eq!((tick.closed.len(), tick.values.len(), tick.gaps.len()), (0, 0, 1));
+        let unreadable = vec![process(1).id];
+        let tick = run.step(&Snapshot { processes: vec![], unreadable, ..snapshot(9, vec![]) });
+        assert_eq!((tick.closed.len(), tick.ended.len(), tick.values.len(), tick.gaps.len()), (0, 0, 0, 1));
+        let tick = run.step(&snapshot(10, vec![tcp(1, "10.0.0.1:50000", Some("10.0.0.5:5432"))]));
+        assert_eq!((tick.opened.len(), tick.closed.len(), run.value(&tick, "connections")), (0, 0, Some(1.0)));
     }
 
     #[test]
@@ -586,13 +629,35 @@ mod tests {
     fn endpoints_are_bounded_and_idle_ones_make_room() {
         let mut run = Run::new();
         for round in 0..4u64 {
-            let crowd = (0..200).map(|n| {
-                tcp(round * 1000 + n + 1, &format!("10.0.0.1:{}", 10_000 + n), Some(&format!("10.1.{round}.{n}:80")))
+            let crowd = (0..400).map(|n| {
+                let remote = format!("10.1.{round}.{}:80", n / 2);
+                tcp(round * 1000 + n + 1, &format!("10.0.0.1:{}", 10_000 + n), Some(&remote))
             });
             let tick = run.step(&snapshot(round as i64, crowd.collect()));
             let by_endpoint = tick.values.iter().filter(|(key, _)| run.names[key].starts_with("connections:")).count();
             assert!(by_endpoint <= ENDPOINTS_MAX, "{by_endpoint}");
-            assert!(run.value(&tick, &format!("connections:10.1.{round}.7:80")).is_some());
+            assert_eq!(run.value(&tick, &format!("connections:10.1.{round}.7:80")), Some(2.0));
         }
+    }
+
+    #[test]
+    fn a_crawlers_endpoints_do_not_become_series_without_end() {
+        let mut run = Run::new();
+        for round in 0..100u64 {
+            let peer =
+                |n: u64| tcp(round * 1000 + n + 1, "10.0.0.1:10000", Some(&format!("10.{round}.0.{}:80", n / 2)));
+            run.step(&snapshot(round as i64, (0..100).map(peer).collect()));
+        }
+        assert!(run.names.len() < ENDPOINTS_EVER_MAX + 10, "{}", run.names.len());
+    }
+
+    #[test]
+    fn of_two_listeners_the_one_of_its_family_accepted_it() {
+        let both = [tcp(1, "0.0.0.0:80", None), Resource { ipv6: true, ..tcp(2, "[::]:80", None) }];
+        let four = tcp(3, "10.0.0.1:80", Some("10.0.0.9:4000"));
+        let six = Resource { ipv6: true, ..four.clone() };
+        let listeners = Listeners::of(&both);
+        assert_eq!(listeners.accepted(&four).as_deref(), Some("0.0.0.0:80"));
+        assert_eq!(listeners.accepted(&six).as_deref(), Some("[::]:80"));
     }
 }

@@ -1,6 +1,6 @@
 //! One reading of the target, as the sampler hands it on.
 
-use super::{Access, Limit, Process, Resource, Timestamp, Unit};
+use super::{Access, Limit, Process, ProcessId, Resource, Timestamp, Unit};
 
 /// All that was open and all that was counted at one moment.
 #[derive(Clone, Debug, Default)]
@@ -19,8 +19,8 @@ pub struct Snapshot {
     pub limits: Vec<Limit>,
     /// What could not be seen, and why: one sentence each.
     pub unseen: Vec<String>,
-    /// True where the descriptors are known; false where only numbers were taken or they could not be read.
-    pub complete: bool,
+    /// Processes of the target that run, and whose descriptors could not be read this time.
+    pub unreadable: Vec<ProcessId>,
 }
 
 /// One descriptor of one process.

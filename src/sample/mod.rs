@@ -58,25 +58,22 @@ impl Sampler {
         let mut snapshot = Snapshot { at, ..Snapshot::default() };
         let mut memory = Memory::default();
         let mut entries = Vec::with_capacity(members.len());
-        let mut unreadable = 0;
         self.forget_ended(members);
         for id in members {
-            match self.read_process(id) {
-                Ok((process, status, opened)) => {
+            match self.read_process(id, &mut memory) {
+                Ok((process, opened)) => {
                     snapshot.processes.push(process);
-                    memory.add(&status);
                     entries.push(opened);
                 }
                 Err(ReadError::Gone(_)) => {}
                 Err(error) => {
-                    unreadable += 1;
+                    snapshot.unreadable.push(id.clone());
                     snapshot.unseen.push(unreadable_words(&error, id.pid));
                 }
             }
         }
         self.add_resources(entries, &mut snapshot);
-        snapshot.complete = !members.is_empty() && unreadable == 0;
-        if !snapshot.processes.is_empty() {
+        if memory.processes > 0 {
             memory.readings(&mut snapshot.readings);
             self.limits(&mut snapshot);
         }
@@ -85,12 +82,20 @@ impl Sampler {
         snapshot
     }
 
-    fn read_process(&mut self, id: &ProcessId) -> Result<(Process, Status, Vec<Entry>), ReadError> {
+    fn read_process(&mut self, id: &ProcessId, memory: &mut Memory) -> Result<(Process, Vec<Entry>), ReadError> {
+        let status = self.proc.status(id.pid)?;
+        // Everyone may read the status, also where the descriptors are closed to us.
+        memory.add(&status);
         let process = match self.processes.get(id) {
-            Some(known) => known.clone(),
-            None => self.processes.entry(id.clone()).or_insert(self.proc.process(id)?).clone(),
+            Some(known) if known.name == status.name => known.clone(),
+            // New, or it has become another program by exec.
+            _ => {
+                let process = self.proc.process(id)?;
+                self.processes.insert(id.clone(), process.clone());
+                process
+            }
         };
-        Ok((process, self.proc.status(id.pid)?, self.descriptors.read(id.pid)?))
+        Ok((process, self.descriptors.read(id.pid)?))
     }
 
     /// Adds the descriptors of the snapshot's processes and what they refer to.
@@ -240,6 +245,7 @@ fn inodes_of(entries: &[Entry]) -> impl Iterator<Item = u64> {
 /// Memory and threads of the target's processes together.
 #[derive(Default)]
 struct Memory {
+    processes: usize,
     rss_bytes: Option<u64>,
     anonymous_bytes: Option<u64>,
     threads: u64,
@@ -252,6 +258,7 @@ impl Memory {
                 *all = Some(all.unwrap_or(0) + one);
             }
         };
+        self.processes += 1;
         sum(&mut self.rss_bytes, status.rss_bytes);
         sum(&mut self.anonymous_bytes, status.anonymous_bytes);
         self.threads += status.threads;

@@ -72,6 +72,8 @@ pub struct Stat {
 /// The lines of `/proc/PID/status` that we use.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Status {
+    /// The short name, as far as it is printable: what `stat` has in parentheses, with odd characters escaped.
+    pub name: String,
     /// The effective user.
     pub uid: u32,
     /// Resident memory in bytes; `None` for a kernel thread or a process that is ending.
@@ -166,6 +168,7 @@ impl ProcFs {
                 })
             };
             match key {
+                "Name" => status.name = rest.trim().to_owned(),
                 "Uid" => status.uid = nth(1)? as u32,
                 "VmRSS" => status.rss_bytes = Some(nth(0)? * 1024),
                 "RssAnon" => status.anonymous_bytes = Some(nth(0)? * 1024),
@@ -191,13 +194,13 @@ impl ProcFs {
         if stat.start_ticks != id.start_ticks || matches!(stat.state, 'Z' | 'X') {
             return Err(ReadError::Gone(id.pid));
         }
-        let uid = self.status(id.pid)?.uid;
+        let Status { uid, name, .. } = self.status(id.pid)?;
         let command = self.text(id.pid, "cmdline").unwrap_or_default();
         let command = command.trim_end_matches('\0').replace('\0', " ");
         let started = self.boot_seconds + id.start_ticks as f64 / self.ticks_per_second;
         Ok(Process {
-            command: if command.is_empty() { stat.comm.clone() } else { command },
-            name: stat.comm,
+            command: if command.is_empty() { name.clone() } else { command },
+            name,
             uid,
             user: user_name(uid).unwrap_or_else(|| uid.to_string()),
             started: Timestamp::from_seconds(started),
@@ -305,7 +308,8 @@ mod tests {
 
     #[test]
     fn a_pid_of_another_process_by_now_is_gone() {
-        let (_folder, proc) = tree(&[("7/stat", STAT), ("7/status", "Uid:\t0\t0\t0\t0\nThreads:\t1\n")]);
+        let (_folder, proc) =
+            tree(&[("7/stat", STAT), ("7/status", "Name:\ta) b (c\nUid:\t0\t0\t0\t0\nThreads:\t1\n")]);
         let mut id = proc.identify(7).expect("is there");
         assert_eq!(proc.process(&id).expect("is there").name, "a) b (c");
         id.start_ticks -= 1;

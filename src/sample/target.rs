@@ -43,7 +43,7 @@ impl TargetProcesses {
     }
 
     /// Those that run now. A descendant whose parent has ended stays a member; one that was born and orphaned between two
-    /// looks is found where we are its reaper (`run`), else it isn't.
+    /// looks is missed.
     pub fn members(&mut self) -> Vec<ProcessId> {
         let proc = &self.proc;
         self.members.retain(|pid, id| proc.identify(*pid).is_ok_and(|now| now == *id));
