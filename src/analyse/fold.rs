@@ -103,6 +103,12 @@ impl Fold {
             self.analysis.restart(event.at);
         }
         self.analysis.observe(tick.at, &tick.values);
+        // What was judged stands until it is judged again; the latest values are of now.
+        for (key, value) in &tick.values {
+            if let Ok(place) = report.judged.series.binary_search_by_key(key, |judged| judged.series.key) {
+                report.judged.series[place].last = Some(*value);
+            }
+        }
     }
 
     /// True when the verdict is worth another look.

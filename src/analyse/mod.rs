@@ -55,6 +55,8 @@ pub struct Analysis {
     series: BTreeMap<SeriesKey, (Series, Bins)>,
     restarts: Vec<Timestamp>,
     first: Option<Timestamp>,
+    /// The last moment at which anything was measured.
+    last: Option<Timestamp>,
 }
 
 impl Analysis {
@@ -72,6 +74,9 @@ impl Analysis {
     /// belongs to no declared series is passed over.
     pub fn observe(&mut self, at: Timestamp, values: &[(SeriesKey, f64)]) {
         self.first.get_or_insert(at);
+        if !values.is_empty() {
+            self.last = Some(at);
+        }
         for (key, value) in values {
             if value.is_finite()
                 && let Some((_, bins)) = self.series.get_mut(key)
@@ -92,7 +97,7 @@ impl Analysis {
     /// The verdict at a moment, from the series so far and from all lifetimes.
     pub fn judge(&self, at: Timestamp, population: &Population, limits: &[Limit]) -> Judged {
         let has_lifetimes = !population.open.is_empty() || !population.closed.is_empty();
-        let survivors = has_lifetimes.then(|| survivors::judge(population, self.first, at));
+        let survivors = has_lifetimes.then(|| survivors::judge(population, self.first, self.last, at));
         let mut findings = Vec::new();
         let mut series = Vec::new();
         let of_groups: Vec<Finding> = survivors.iter().flat_map(|found| self.of_groups(found, limits, at)).collect();

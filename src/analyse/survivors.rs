@@ -138,11 +138,16 @@ impl Open<'_> {
     }
 }
 
-/// Judges every group at a moment; `from` is when the watch began, if ticks were seen.
-pub(super) fn judge(population: &Population, from: Option<Timestamp>, at: Timestamp) -> Survivors {
+/// Judges every group at a moment; `from` is when the watch began and `last` when the target was last read, if it was.
+pub(super) fn judge(
+    population: &Population,
+    from: Option<Timestamp>,
+    last: Option<Timestamp>,
+    at: Timestamp,
+) -> Survivors {
     let all = || population.open.values().chain(population.closed.values());
     let from = from.into_iter().chain(all().map(|lifetime| lifetime.opened)).min().unwrap_or(at);
-    let watch = Watch { from, at, seconds: at.seconds_since(from).max(1e-6) };
+    let watch = Watch { from, last: last.unwrap_or(at), at, seconds: at.seconds_since(from).max(1e-6) };
     let mut survivors =
         Survivors { watch_seconds: watch.seconds, closed: population.closed_total, ..Survivors::default() };
     let mut cohorts: BTreeMap<Group, Cohort> = BTreeMap::new();
@@ -173,6 +178,7 @@ pub(super) fn judge(population: &Population, from: Option<Timestamp>, at: Timest
 
 struct Watch {
     from: Timestamp,
+    last: Timestamp,
     at: Timestamp,
     seconds: f64,
 }
@@ -187,7 +193,7 @@ impl Watch {
         if !lifetime.ended_with_process {
             return Some(self.at);
         }
-        let before_end = self.at.seconds_since(lifetime.last_seen);
+        let before_end = self.last.seconds_since(lifetime.last_seen);
         (before_end <= (0.05 * self.seconds).max(5.0)).then_some(lifetime.last_seen)
     }
 }
@@ -431,7 +437,7 @@ pub(super) mod tests {
     }
 
     fn judged(scene: &[Life], at: f64) -> Survivors {
-        judge(&population(scene, at), Some(Timestamp(0)), Timestamp::from_seconds(at))
+        judge(&population(scene, at), Some(Timestamp(0)), None, Timestamp::from_seconds(at))
     }
 
     fn leaks(scene: &[Life], at: f64) -> bool {
@@ -563,7 +569,7 @@ pub(super) mod tests {
             lifetime.ended_with_process = true;
             lifetime.last_seen = Timestamp(lifetime.opened.0 + 1_000_000);
         }
-        let found = judge(&population, Some(Timestamp(0)), Timestamp::from_seconds(600.0));
+        let found = judge(&population, Some(Timestamp(0)), None, Timestamp::from_seconds(600.0));
         assert!(found.groups.is_empty() && found.open == 0, "{found:?}");
     }
 }

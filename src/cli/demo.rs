@@ -48,7 +48,7 @@ pub(crate) fn run(typed: &DemoArgs) -> Result<u8, Failure> {
     let mut schedule = Schedule::start(EVERY, false)?;
     schedule.end_after(Some(length));
     let mut lines = DemoLines { ticks: 0, said: None };
-    session.follow(&mut schedule, &mut lines, |_| false)?;
+    session.follow(&mut schedule, &mut lines)?;
     drop(session.finish());
     drop(client);
     let replay = Replay::open(&file, LogOptions { lsof_header: false })?;

@@ -13,6 +13,7 @@ mod view;
 mod wake;
 mod watch;
 
+use crate::present::table::printable;
 use args::{Cli, Verb};
 use clap::Parser;
 use clap::error::ErrorKind;
@@ -69,15 +70,17 @@ fn complain(failure: &Failure) {
         return;
     }
     let mut err = io::stderr().lock();
-    let _ = writeln!(err, "error: {}", failure.message);
+    let _ = writeln!(err, "error: {}", printable(&failure.message));
     if let Some(hint) = &failure.hint {
-        let _ = writeln!(err, "  fix: {hint}");
+        let _ = writeln!(err, "  fix: {}", printable(hint));
     }
 }
 
-/// Says something on stderr, which is for talk; stdout is for data.
+/// Says something on stderr, which is for talk; stdout is for data. A name in it may be a stranger's: no control characters.
 fn talk(text: &str) {
-    let _ = writeln!(io::stderr(), "{text}");
+    for line in text.split('\n') {
+        let _ = writeln!(io::stderr(), "{}", printable(line));
+    }
 }
 
 /// True where a person looks at stdout.

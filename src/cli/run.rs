@@ -11,8 +11,8 @@ use crate::present::live::Silent;
 use crate::present::text;
 use crate::sample::ProcFs;
 use rustix::process::{Pid, Signal, kill_process};
-use signal_hook::consts::signal::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT};
-use std::io::{self, IsTerminal};
+use signal_hook::consts::signal::SIGCHLD;
+use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
@@ -70,17 +70,18 @@ pub(crate) fn run(typed: &RunArgs) -> Result<u8, Failure> {
 /// Ticks until the command ends. Signals go on to it, but for those that a terminal has sent it already.
 fn follow(session: &mut Session, schedule: &mut Schedule, child: &mut Child) -> Result<ExitStatus, Failure> {
     let pid = Pid::from_child(child);
-    let has_terminal = io::stdin().is_terminal();
     loop {
         match schedule.wait() {
-            Wake::Signal(SIGCHLD) | Wake::Ended => {
+            Wake::Signal { number: SIGCHLD, .. } | Wake::Ended => {
                 if let Some(status) = child.try_wait()? {
+                    // What it left behind at its end, and who runs on.
+                    session.tick(&mut Silent)?;
                     return Ok(status);
                 }
             }
-            // A terminal's keys reach everyone in the foreground.
-            Wake::Signal(SIGINT | SIGQUIT | SIGHUP) if has_terminal => {}
-            Wake::Signal(number) => {
+            // A terminal's keys reach everyone in the foreground: the command has had it already.
+            Wake::Signal { by_terminal: true, .. } => {}
+            Wake::Signal { number, .. } => {
                 if let Some(signal) = Signal::from_named_raw(number) {
                     // It may have ended just now, which SIGCHLD tells.
                     let _ = kill_process(pid, signal);

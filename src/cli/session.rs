@@ -4,11 +4,10 @@ use super::error::Failure;
 use super::options::SamplingOptions;
 use super::wake::{Schedule, Wake};
 use crate::analyse::{Census, Fold};
-use crate::model::{Report, SeriesKey, Timestamp};
+use crate::model::{Report, SeriesKey, Tick, Timestamp};
 use crate::present::live::Live;
 use crate::sample::{ProcFs, Sampler, TargetProcesses, own_cost};
 use crate::store::{Backlog, StoreError, Writer, Written};
-use std::collections::HashMap;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -25,22 +24,11 @@ pub(crate) struct Session {
     fold: Fold,
     backlog: Option<Backlog>,
     clock: Clock,
-    series: HashMap<SeriesKey, String>,
     shown: String,
+    shown_key: Option<SeriesKey>,
     /// Without processes to follow the watch doesn't end with them.
     follows: bool,
     messages: Vec<String>,
-}
-
-/// Why a watch ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    /// The target has ended.
-    Target,
-    /// A signal asked for it.
-    Signal(i32),
-    /// The time that was asked for is over.
-    Time,
 }
 
 impl Session {
@@ -62,8 +50,8 @@ impl Session {
             fold: Fold::new(file, follows.then(|| name.to_owned()), options.every.as_secs_f64()),
             backlog: recording.map(Backlog::new),
             clock: Clock::start(),
-            series: HashMap::new(),
             shown: shown.to_owned(),
+            shown_key: None,
             follows,
             messages: Vec::new(),
         }
@@ -74,23 +62,16 @@ impl Session {
         Ok(Writer::create(file, options.every, name, options.retention)?)
     }
 
-    /// Ticks until the target ends, a signal comes or the time is over. Signals that `forward` takes are its own.
-    pub(crate) fn follow(
-        &mut self,
-        schedule: &mut Schedule,
-        live: &mut dyn Live,
-        mut forward: impl FnMut(i32) -> bool,
-    ) -> Result<End, Failure> {
+    /// Ticks until the target ends, a signal comes or the time is over.
+    pub(crate) fn follow(&mut self, schedule: &mut Schedule, live: &mut dyn Live) -> Result<(), Failure> {
         loop {
             match schedule.wait() {
                 Wake::Tick | Wake::Ended => {
                     if !self.tick(live)? {
-                        return Ok(End::Target);
+                        return Ok(());
                     }
                 }
-                Wake::Signal(signal) if forward(signal) => {}
-                Wake::Signal(signal) => return Ok(End::Signal(signal)),
-                Wake::Over => return Ok(End::Time),
+                Wake::Signal { .. } | Wake::Over => return Ok(()),
             }
         }
     }
@@ -109,12 +90,11 @@ impl Session {
         if let Some(dropped) = self.backlog.as_ref().map(|it| it.dropped).filter(|dropped| *dropped > 0) {
             tick.notes.push(format!("{dropped} ticks were given up: the recording could not be written for too long"));
         }
-        self.series.extend(tick.added.iter().map(|series| (series.key, series.name.clone())));
+        self.find_shown(&tick);
         self.fold.apply(&tick);
         // The last tick is judged whatever the schedule of judging says.
         let verdict = if !alive || self.fold.is_due() { self.fold.judge() } else { None };
-        let value =
-            tick.values.iter().find(|(key, _)| self.series.get(key) == Some(&self.shown)).map(|(_, value)| *value);
+        let value = tick.values.iter().find(|(key, _)| Some(*key) == self.shown_key).map(|(_, value)| *value);
         if let Some(backlog) = &mut self.backlog {
             match backlog.append(tick, verdict) {
                 Written::Yes | Written::Waits => {}
@@ -132,6 +112,18 @@ impl Session {
         }
         live.tick(self.fold.report(), value)?;
         Ok(alive)
+    }
+
+    /// Finds the series that is shown; says so where the first tick has none of that name.
+    fn find_shown(&mut self, tick: &Tick) {
+        // The latest of that name: an endpoint that came back is a series of its own.
+        if let Some(series) = tick.added.iter().rev().find(|series| series.name == self.shown) {
+            self.shown_key = Some(series.key);
+        }
+        if self.fold.report().ticks == 0 && self.shown_key.is_none() && !self.shown.is_empty() {
+            let known: Vec<&str> = tick.added.iter().map(|series| series.name.as_str()).collect();
+            self.messages.push(format!("there is no series {:?} yet; there are {}", self.shown, known.join(", ")));
+        }
     }
 
     /// What was seen, judged at the end; and the number of ticks that never got into the recording.

@@ -3,7 +3,9 @@
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use signal_hook::consts::signal::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
-use signal_hook::iterator::Signals;
+use signal_hook::iterator::SignalsInfo;
+use signal_hook::iterator::exfiltrator::WithOrigin;
+use signal_hook::low_level::siginfo::Cause;
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
@@ -14,9 +16,14 @@ use std::time::{Duration, Instant};
 pub(crate) enum Wake {
     /// It is time for a tick.
     Tick,
-    /// A signal arrived.
-    Signal(i32),
-    /// A process that we follow has ended.
+    /// A signal arrived; from the terminal it reaches everyone in the foreground, not only us.
+    Signal {
+        /// Its number.
+        number: i32,
+        /// True where the kernel sent it for a key or a hang-up.
+        by_terminal: bool,
+    },
+    /// The last of the processes that we follow has ended.
     Ended,
     /// The time that was asked for is over.
     Over,
@@ -41,11 +48,15 @@ impl Schedule {
         if catch_child {
             caught.extend([SIGCHLD, SIGQUIT, SIGUSR1, SIGUSR2]);
         }
-        let mut signals = Signals::new(caught)?;
+        // `nohup` has us ignore the hang-up: then it stays ignored.
+        let ignored = ignored_signals();
+        caught.retain(|number| ignored >> (number - 1) & 1 == 0);
+        let mut signals = SignalsInfo::<WithOrigin>::new(caught)?;
         let signalled = send.clone();
         thread::spawn(move || {
-            for signal in signals.forever() {
-                if signalled.send(Wake::Signal(signal)).is_err() {
+            for origin in signals.forever() {
+                let by_terminal = matches!(origin.cause, Cause::Kernel);
+                if signalled.send(Wake::Signal { number: origin.signal, by_terminal }).is_err() {
                     break;
                 }
             }
@@ -58,16 +69,16 @@ impl Schedule {
         self.until = length.map(|length| self.start + length);
     }
 
-    /// Wakes the loop when the process ends, at that moment. Where the kernel has no pidfd the next tick notices.
-    pub(crate) fn watch_end(&self, pid: u32) {
-        let Some(pidfd) =
-            i32::try_from(pid).ok().and_then(Pid::from_raw).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok())
-        else {
-            return;
-        };
+    /// Wakes the loop when the last of these processes ends, at that moment. Where the kernel has no pidfd the next tick
+    /// notices.
+    pub(crate) fn watch_ends(&self, pids: impl IntoIterator<Item = u32>) {
+        let open = |pid| pidfd_open(Pid::from_raw(i32::try_from(pid).ok()?)?, PidfdFlags::empty()).ok();
+        let Some(pidfds) = pids.into_iter().map(open).collect::<Option<Vec<_>>>() else { return };
         let ended = self.send.clone();
         thread::spawn(move || {
-            while let Err(rustix::io::Errno::INTR) = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], None) {}
+            for pidfd in pidfds {
+                while let Err(rustix::io::Errno::INTR) = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], None) {}
+            }
             let _ = ended.send(Wake::Ended);
         });
     }
@@ -87,6 +98,13 @@ impl Schedule {
             }
         }
     }
+}
+
+/// The signals that whoever started us wants ignored: bit n - 1 for signal n.
+fn ignored_signals() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
 #[cfg(test)]

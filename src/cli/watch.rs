@@ -3,7 +3,7 @@
 use super::args::{RecordArgs, Sampling, Selector, WatchArgs};
 use super::error::{Failure, exit};
 use super::options::{self, EVERY_DEFAULT, SamplingOptions};
-use super::session::{End, Session};
+use super::session::Session;
 use super::wake::Schedule;
 use super::{is_watched_by_a_person, talk};
 use crate::model::{Address, ProcessId, Report, duration_words};
@@ -23,7 +23,7 @@ pub(crate) fn watch(typed: &WatchArgs) -> Result<u8, Failure> {
     };
     let shown = match (&typed.series, typed.sampling.metric.as_slice()) {
         (Some(series), _) => series.clone(),
-        (None, [metric]) if selects_nothing(&typed.selector) => metric.clone(),
+        (None, [metric, ..]) if selects_nothing(&typed.selector) => metric.clone(),
         // What the recipe counted, for its log; what people ask for, for the chart.
         (None, _) if form == Form::Csv => "internet".to_owned(),
         (None, _) => "connections".to_owned(),
@@ -84,12 +84,10 @@ fn follow(watching: &Watching) -> Result<u8, Failure> {
     let mut session = open_session(watching, &options, target, &name, &members)?;
     let mut schedule = Schedule::start(options.every, false)?;
     schedule.end_after(length);
-    for member in &members {
-        schedule.watch_end(member.pid);
-    }
+    schedule.watch_ends(members.iter().map(|member| member.pid));
     introduce(&session, &name, &members, &options, watching.form);
     let mut live = live_view(watching.form, &options, session.file());
-    let ended = session.follow(&mut schedule, live.as_mut(), |_| false);
+    let ended = session.follow(&mut schedule, live.as_mut());
     live.end()?;
     drop(live);
     if follows && !session.has_seen_the_target() {
@@ -103,7 +101,7 @@ fn follow(watching: &Watching) -> Result<u8, Failure> {
         // Whoever read the lines has gone: fine.
         Err(failure) if failure.code != exit::FINE => Err(failure),
         _ if owed > 0 => Ok(exit::ERROR),
-        Ok(End::Signal(_) | End::Target | End::Time) | Err(_) => Ok(exit::FINE),
+        _ => Ok(exit::FINE),
     }
 }
 

@@ -1,0 +1,212 @@
+//! Births, deaths and counts, from snapshots made by hand.
+
+use super::*;
+use crate::model::{Access, Descriptor, Reading};
+
+fn process(pid: u32) -> Process {
+    Process {
+        id: ProcessId { boot_id: "boot".into(), pid, start_ticks: 1 },
+        name: "orders".into(),
+        command: "orders".into(),
+        uid: 0,
+        user: "root".into(),
+        started: Timestamp(0),
+        ended: None,
+    }
+}
+
+fn tcp(inode: u64, local: &str, remote: Option<&str>) -> Resource {
+    let mut resource = Resource::new(Identity(8, inode), Kind::Tcp);
+    resource.local = Some(Address::parse(local));
+    resource.remote = remote.map(Address::parse);
+    resource.state = Some(if remote.is_some() { State::Established } else { State::Listen });
+    resource
+}
+
+/// A snapshot of pid 1 that holds each resource once, at `seconds`.
+fn snapshot(seconds: i64, resources: Vec<Resource>) -> Snapshot {
+    let descriptor =
+        |place| Descriptor { process: 0, fd: place as i32 + 3, access: Some(Access::Both), resource: place };
+    Snapshot {
+        at: Timestamp(seconds * 1_000_000),
+        processes: vec![process(1)],
+        descriptors: (0..resources.len()).map(descriptor).collect(),
+        resources,
+        ..Snapshot::default()
+    }
+}
+
+fn closings(tick: &Tick) -> Vec<(u64, bool)> {
+    tick.closed.iter().map(|it| (it.lifetime.id.0, it.lifetime.ended_with_process)).collect()
+}
+
+struct Run {
+    census: Census,
+    population: Population,
+    names: BTreeMap<SeriesKey, String>,
+}
+
+impl Run {
+    fn new() -> Self {
+        let census = Census::new(Duration::from_secs(1));
+        Run { census, population: Population::default(), names: BTreeMap::new() }
+    }
+
+    fn step(&mut self, snapshot: &Snapshot) -> Tick {
+        let tick = self.census.advance(snapshot, &self.population);
+        self.names.extend(tick.added.iter().map(|series| (series.key, series.name.clone())));
+        self.population.apply(&tick);
+        tick
+    }
+
+    fn value(&self, tick: &Tick, name: &str) -> Option<f64> {
+        tick.values.iter().find(|(key, _)| self.names[key] == name).map(|(_, value)| *value)
+    }
+}
+
+#[test]
+fn a_lifetime_is_bounded_by_the_ticks_around_it() {
+    let mut run = Run::new();
+    run.step(&snapshot(0, vec![tcp(1, "10.0.0.1:50000", Some("10.0.0.5:5432"))]));
+    let opened = run.step(&snapshot(
+        1,
+        vec![tcp(1, "10.0.0.1:50000", Some("10.0.0.5:5432")), tcp(2, "10.0.0.1:50001", Some("10.0.0.5:5432"))],
+    ));
+    assert_eq!(opened.opened.len(), 1);
+    assert_eq!(opened.opened[0].opened_after, Some(Timestamp(0)));
+    assert_eq!(run.value(&opened, "connections:10.0.0.5:5432"), Some(2.0));
+    let closed = run.step(&snapshot(2, vec![]));
+    let mut gone = closings(&closed);
+    gone.sort_unstable();
+    assert_eq!(gone, [(1, false), (2, false)]);
+    assert_eq!(run.value(&closed, "connections:10.0.0.5:5432"), Some(0.0));
+    assert_eq!(run.population.closed_total, 2);
+}
+
+#[test]
+fn accepted_connections_are_counted_by_their_listener() {
+    let mut run = Run::new();
+    let tick = run.step(&snapshot(
+        0,
+        vec![
+            tcp(1, "0.0.0.0:80", None),
+            tcp(2, "10.0.0.1:80", Some("10.0.0.9:41000")),
+            tcp(3, "10.0.0.1:41001", Some("10.0.0.5:80")),
+        ],
+    ));
+    assert_eq!(run.value(&tick, "accepted:0.0.0.0:80"), Some(1.0));
+    assert_eq!(run.value(&tick, "connections:10.0.0.5:80"), Some(1.0));
+    assert_eq!(run.value(&tick, "connections"), Some(2.0));
+    assert_eq!(run.value(&tick, "internet"), Some(3.0));
+}
+
+#[test]
+fn what_a_process_held_when_it_ended_was_not_closed_by_it() {
+    let mut run = Run::new();
+    run.step(&snapshot(0, vec![tcp(1, "10.0.0.1:50000", Some("10.0.0.5:5432"))]));
+    let end = Snapshot { at: Timestamp(1_000_000), ..Snapshot::default() };
+    let tick = run.step(&end);
+    assert_eq!(closings(&tick), [(1, true)]);
+    assert_eq!((run.population.open.len(), run.population.closed_total), (1, 0));
+    assert_eq!(tick.ended.len(), 1);
+}
+
+#[test]
+fn what_a_child_held_when_it_ended_is_remembered_for_a_while() {
+    let mut run = Run::new();
+    let both = |seconds| Snapshot { processes: vec![process(1), process(2)], ..snapshot(seconds, vec![]) };
+    let mut first = both(0);
+    first.resources.push(tcp(1, "10.0.0.1:50000", Some("10.0.0.5:5432")));
+    first.descriptors.push(Descriptor { process: 1, fd: 3, access: None, resource: 0 });
+    run.step(&first);
+    for seconds in 1..60 {
+        run.step(&Snapshot {
+            resources: first.resources.clone(),
+            descriptors: first.descriptors.clone(),
+            ..both(seconds)
+        });
+    }
+    run.step(&snapshot(60, vec![]));
+    run.step(&snapshot(61, vec![]));
+    assert_eq!((run.population.open.len(), run.population.closed_total), (1, 0));
+    run.step(&snapshot(70, vec![]));
+    assert_eq!((run.population.open.len(), run.population.closed_total), (0, 0));
+}
+
+#[test]
+fn a_socket_that_the_peer_reset_keeps_its_addresses() {
+    let mut run = Run::new();
+    run.step(&snapshot(0, vec![tcp(1, "10.0.0.1:50000", Some("10.0.0.5:5432"))]));
+    let tick = run.step(&snapshot(1, vec![Resource::new(Identity(8, 1), Kind::Tcp)]));
+    assert_eq!(tick.closed.len(), 0);
+    let now = &run.population.open[&LifetimeId(1)].resource;
+    assert_eq!((now.state, now.remote.is_some()), (Some(State::Close), true));
+}
+
+#[test]
+fn an_inode_used_again_is_another_lifetime() {
+    let mut run = Run::new();
+    run.step(&snapshot(0, vec![tcp(1, "10.0.0.1:50000", Some("10.0.0.5:5432"))]));
+    let tick = run.step(&snapshot(1, vec![tcp(1, "10.0.0.1:50077", Some("10.0.0.5:5432"))]));
+    assert_eq!((tick.opened.len(), closings(&tick)), (1, vec![(1, false)]));
+}
+
+#[test]
+fn an_incomplete_snapshot_closes_nothing_and_a_late_one_leaves_a_gap() {
+    let mut run = Run::new();
+    run.step(&snapshot(0, vec![tcp(1, "10.0.0.1:50000", Some("10.0.0.5:5432"))]));
+    let unreadable = vec![process(1).id];
+    let tick = run.step(&Snapshot { processes: vec![], unreadable, ..snapshot(9, vec![]) });
+    assert_eq!((tick.closed.len(), tick.ended.len(), tick.values.len(), tick.gaps.len()), (0, 0, 0, 1));
+    let tick = run.step(&snapshot(10, vec![tcp(1, "10.0.0.1:50000", Some("10.0.0.5:5432"))]));
+    assert_eq!((tick.opened.len(), tick.closed.len(), run.value(&tick, "connections")), (0, 0, Some(1.0)));
+}
+
+#[test]
+fn a_reading_that_fails_is_a_gap_with_its_reason() {
+    let mut run = Run::new();
+    let reading = |value| Reading { series: "command:x".into(), unit: Unit::Count, value };
+    run.step(&Snapshot { readings: vec![reading(Ok(1.0))], ..Snapshot::default() });
+    let late = Snapshot { at: Timestamp(1_000_000), readings: vec![reading(Err("no".into()))], ..Snapshot::default() };
+    let tick = run.step(&late);
+    assert_eq!(
+        tick.gaps,
+        [Gap { from: Timestamp(0), to: Timestamp(1_000_000), series: Some("command:x".into()), reason: "no".into() }]
+    );
+    assert_eq!(tick.notes, ["command:x: no"]);
+}
+
+#[test]
+fn endpoints_are_bounded_and_idle_ones_make_room() {
+    let mut run = Run::new();
+    for round in 0..4u64 {
+        let crowd = (0..400).map(|n| {
+            let remote = format!("10.1.{round}.{}:80", n / 2);
+            tcp(round * 1000 + n + 1, &format!("10.0.0.1:{}", 10_000 + n), Some(&remote))
+        });
+        let tick = run.step(&snapshot(round as i64, crowd.collect()));
+        let by_endpoint = tick.values.iter().filter(|(key, _)| run.names[key].starts_with("connections:")).count();
+        assert!(by_endpoint <= ENDPOINTS_MAX, "{by_endpoint}");
+        assert_eq!(run.value(&tick, &format!("connections:10.1.{round}.7:80")), Some(2.0));
+    }
+}
+
+#[test]
+fn a_crawlers_endpoints_do_not_become_series_without_end() {
+    let mut run = Run::new();
+    for round in 0..100u64 {
+        let peer = |n: u64| tcp(round * 1000 + n + 1, "10.0.0.1:10000", Some(&format!("10.{round}.0.{}:80", n / 2)));
+        run.step(&snapshot(round as i64, (0..100).map(peer).collect()));
+    }
+    assert!(run.names.len() < ENDPOINTS_EVER_MAX + 10, "{}", run.names.len());
+}
+
+#[test]
+fn of_two_listeners_the_one_of_its_family_accepted_it() {
+    let both = [tcp(1, "0.0.0.0:80", None), Resource { ipv6: true, ..tcp(2, "[::]:80", None) }];
+    let four = tcp(3, "10.0.0.1:80", Some("10.0.0.9:4000"));
+    let six = Resource { ipv6: true, ..four.clone() };
+    let listeners = Listeners::of(&both);
+    assert_eq!(listeners.accepted(&four).as_deref(), Some("0.0.0.0:80"));
+    assert_eq!(listeners.accepted(&six).as_deref(), Some("[::]:80"));
+}
