@@ -123,19 +123,15 @@ impl Analysis {
     }
 
     fn of_groups(&self, survivors: &Survivors, limits: &[Limit], at: Timestamp) -> Vec<Finding> {
-        let descriptors = self.last_of("descriptors");
-        survivors
-            .groups
-            .iter()
-            .map(|found| {
-                let exhausts = found
-                    .rate
-                    .as_ref()
-                    .zip(descriptors)
-                    .and_then(|(rate, value)| limits::first_reached(limits, "descriptors", value, rate, at));
-                of_group(found, exhausts, at)
-            })
-            .collect()
+        // All that leaks fills the same limit.
+        let rates = survivors.groups.iter().filter_map(|found| found.rate);
+        let together =
+            rates.reduce(|a, b| Rate { per_hour: a.per_hour + b.per_hour, low: a.low + b.low, high: a.high + b.high });
+        let exhausts = together
+            .zip(self.last_of("descriptors"))
+            .and_then(|(rate, value)| limits::first_reached(limits, "descriptors", value, &rate, at));
+        let of = |found: &GroupJudgement| of_group(found, exhausts.clone().filter(|_| found.rate.is_some()), at);
+        survivors.groups.iter().map(of).collect()
     }
 
     fn last_of(&self, name: &str) -> Option<f64> {
@@ -150,8 +146,11 @@ fn rank(findings: &mut [Finding]) {
         Verdict::Leak if finding.series.is_none() => 0,
         Verdict::Plateau => 1,
         Verdict::Leak => 2,
-        Verdict::Undecided => 3,
-        Verdict::Clean => 4,
+        // Where nothing leaks, what is said of lifetimes stands before what is said of numbers.
+        Verdict::Undecided if finding.series.is_none() => 3,
+        Verdict::Clean if finding.series.is_none() => 4,
+        Verdict::Undecided => 5,
+        Verdict::Clean => 6,
     };
     let confidence = |finding: &Finding| finding.confidence.unwrap_or(0.0);
     findings.sort_by(|a, b| {

@@ -146,7 +146,8 @@ pub(super) fn judge(
     at: Timestamp,
 ) -> Survivors {
     let all = || population.open.values().chain(population.closed.values());
-    let from = from.into_iter().chain(all().map(|lifetime| lifetime.opened)).min().unwrap_or(at);
+    // What was there before is known to be older than the watch; that doesn't lengthen it.
+    let from = from.or_else(|| all().map(|lifetime| lifetime.opened).min()).unwrap_or(at);
     let watch = Watch { from, last: last.unwrap_or(at), at, seconds: at.seconds_since(from).max(1e-6) };
     let mut survivors =
         Survivors { watch_seconds: watch.seconds, closed: population.closed_total, ..Survivors::default() };
@@ -209,7 +210,7 @@ fn judge_group(watch: &Watch, group: Group, cohort: &mut Cohort, closed: u64) ->
     }
     let suspects: Vec<&Open> =
         cohort.open.iter().filter(|open| open.is_flagged() && !open.lifetime.is_older_than_recording()).collect();
-    let longest = |length: fn(&Open) -> Option<f64>| suspects.iter().filter_map(|open| length(open)).reduce(f64::max);
+    let longest = |length: fn(&Open) -> Option<f64>| longest_of(&suspects, length);
     let waited = longest(|open| Some(open.waited())).unwrap_or(0.0);
     let oldest_seconds = longest(|open| Some(open.age)).unwrap_or(0.0);
     let longest_silence_seconds = longest(|open| open.silent);
@@ -247,8 +248,12 @@ fn judge_group(watch: &Watch, group: Group, cohort: &mut Cohort, closed: u64) ->
     };
     let is_leak = count > 0 && doubt.is_none();
     let is_healthy = must_wait || (count >= few && objection.is_some());
+    // In the first minutes one that stands out alone is as likely a rare healthy one.
+    let is_alone = watch.is_early() && !is_leak;
     for open in &mut cohort.open {
-        if is_healthy || (open.lifetime.is_older_than_recording() && !is_leak) {
+        // What was there before and has no silence (standard output, a log) shows nothing but its age.
+        let is_mute = open.lifetime.is_older_than_recording() && (!is_leak || open.silent.is_none());
+        if is_healthy || is_alone || is_mute {
             open.probability = open.probability.map(|probability| probability.min(Judged::LEAKED_FROM));
         }
     }
@@ -261,15 +266,24 @@ fn judge_group(watch: &Watch, group: Group, cohort: &mut Cohort, closed: u64) ->
     Some(GroupJudgement {
         kind: if is_leak { Verdict::Leak } else { Verdict::Undecided },
         leaked: leaked.iter().map(|open| open.lifetime.id).collect(),
-        since: is_leak.then(|| Timestamp::from_seconds(watch.from.seconds() + openings.first())),
+        // With those that were left open before the watch began, where there are any.
+        since: leaked.first().filter(|_| is_leak).map(|open| open.lifetime.opened),
         rate: if is_leak { openings.rate() } else { None },
         confidence: confidence.min(0.999),
         open: cohort.open.len(),
         suspects: count,
         closed,
         longest_closed_seconds: cohort.ages.last().copied(),
-        oldest_seconds,
-        longest_silence_seconds,
+        oldest_seconds: if is_leak {
+            longest_of(&leaked, |open| Some(open.age)).unwrap_or(0.0)
+        } else {
+            oldest_seconds
+        },
+        longest_silence_seconds: if is_leak {
+            longest_of(&leaked, |open| open.silent)
+        } else {
+            longest_silence_seconds
+        },
         steps: vec![
             format!("{} open, {closed} closed, {count} stand out; it takes {few}", cohort.open.len()),
             format!("left alone for up to {}; it takes {}", duration_words(waited), duration_words(patience)),
@@ -282,6 +296,11 @@ fn judge_group(watch: &Watch, group: Group, cohort: &mut Cohort, closed: u64) ->
         doubt,
         group,
     })
+}
+
+/// The longest of a length that some have.
+fn longest_of(open: &[&Open], length: fn(&Open) -> Option<f64>) -> Option<f64> {
+    open.iter().filter_map(|open| length(open)).reduce(f64::max)
 }
 
 /// Age and silence of each open one against those that were closed.
@@ -526,6 +545,21 @@ pub(super) mod tests {
         assert_eq!(found.kind, Verdict::Leak);
         assert!(found.leaked.len() >= 40 + 25, "{}", found.leaked.len());
         assert!(found.rate.unwrap().high < 700.0, "the old ones are no openings");
+    }
+
+    #[test]
+    fn a_leak_that_began_long_before_the_watch_is_told_as_soon_as_one_that_begins_with_it() {
+        let before = (1..300).map(|i| Life {
+            older: true,
+            used_until: Some(-3.0 * f64::from(i)),
+            ..tcp(-3.0 * f64::from(i), None)
+        });
+        let scene = with(with(traffic(60), (0..20).map(|i| tcp(3.0 * f64::from(i), None))), before);
+        let found = &judged(&scene, 60.0).groups[0];
+        assert_eq!(found.kind, Verdict::Leak, "{found:?}");
+        assert!(found.leaked.len() > 300 && found.longest_silence_seconds.is_some_and(|silence| silence > 900.0));
+        assert!(found.since.is_some_and(|since| since < Timestamp(0)));
+        assert!((900.0..1600.0).contains(&found.rate.unwrap().per_hour), "{:?}", found.rate);
     }
 
     #[test]

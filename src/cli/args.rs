@@ -8,7 +8,6 @@ use std::path::PathBuf;
 #[command(
     version,
     max_term_width = 100,
-    disable_help_subcommand = true,
     after_help = "`unclosed PID` and `unclosed NAME` are short for `watch`. Nothing leaves this machine.\n\
                   Exit codes: 0 fine, 1 error, 2 usage, 3 leak or plateau and 4 undecided (with --fail-on-leak), 5 no such target."
 )]
@@ -153,7 +152,7 @@ pub(crate) struct RecordArgs {
     #[arg(long = "for", value_name = "TIME")]
     pub(crate) duration: Option<String>,
     /// Where the recording goes [default: NAME-PID-TIME.unclosed in the state folder]
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
 }
 
@@ -165,7 +164,7 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     pub(crate) fail_on_leak: bool,
     /// Where the recording goes [default: NAME-PID-TIME.unclosed in the state folder]
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
     /// The command and its arguments
     #[arg(last = true, required = true, value_name = "CMD")]
@@ -241,7 +240,7 @@ pub(crate) struct ImportArgs {
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
     /// The recording to make
-    #[arg(short, long, value_name = "REC")]
+    #[arg(long, value_name = "REC")]
     pub(crate) output: PathBuf,
     /// The log counts the heading of `lsof | wc -l`: subtract it
     #[arg(long)]
@@ -254,7 +253,7 @@ pub(crate) struct DemoArgs {
     #[arg(long = "for", value_name = "TIME", default_value = "40s")]
     pub(crate) duration: String,
     /// Where the recording goes [default: NAME-PID-TIME.unclosed in the state folder]
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
 }
 

@@ -8,9 +8,9 @@ use super::args::{DemoArgs, DemoProgramArgs};
 use super::error::{Failure, exit};
 use super::options::{self, SamplingOptions};
 use super::session::Session;
-use super::talk;
 use super::view::write_page;
 use super::wake::Schedule;
+use super::{called_as, talk};
 use crate::model::{Report, Verdict};
 use crate::present::live::Live;
 use crate::present::replay::Replay;
@@ -59,8 +59,9 @@ pub(crate) fn run(typed: &DemoArgs) -> Result<u8, Failure> {
     write_page(&replay, &page)?;
     let (file, page) = (file.display(), page.display());
     writeln!(out, "\nRecording: {file}\nPage:      {page}")?;
-    writeln!(out, "Next:      unclosed show {file} --leaked\n           unclosed view {file}")?;
-    writeln!(out, "           unclosed watch -p PID     on a process of yours")?;
+    let program = called_as();
+    writeln!(out, "Next:      {program} show {file} --leaked\n           {program} view {file}")?;
+    writeln!(out, "           {program} watch -p PID     on a process of yours")?;
     Ok(exit::FINE)
 }
 

@@ -2,7 +2,7 @@
 
 use super::args::ImportArgs;
 use super::error::{Failure, exit};
-use super::talk;
+use super::{called_as, talk};
 use crate::model::{Series, SeriesKey, Tick, Unit};
 use crate::present::replay::Replay;
 use crate::present::text;
@@ -29,6 +29,6 @@ pub(crate) fn run(typed: &ImportArgs) -> Result<u8, Failure> {
         talk(&format!("  - {note}"));
     }
     let file = typed.output.display();
-    talk(&format!("Recording: {file}\nNext:      unclosed view {file}"));
+    talk(&format!("Recording: {file}\nNext:      {} view {file}", called_as()));
     Ok(exit::FINE)
 }

@@ -76,6 +76,11 @@ fn complain(failure: &Failure) {
     }
 }
 
+/// How this program was called, so that the next command can be pasted.
+fn called_as() -> String {
+    std::env::args().next().unwrap_or_else(|| "unclosed".to_owned())
+}
+
 /// Says something on stderr, which is for talk; stdout is for data. A name in it may be a stranger's: no control characters.
 fn talk(text: &str) {
     for line in text.split('\n') {

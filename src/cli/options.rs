@@ -68,7 +68,8 @@ pub(crate) fn select(proc: &ProcFs, selector: &Selector) -> Result<Vec<u32>, Fai
     if pids.is_empty() {
         let name = selector.command.join(", ");
         let message = format!("no process that we can see has a name beginning with {name:?}");
-        return Err(Failure::no_target(message).hint(format!("pgrep -af {name} searches whole command lines")));
+        let hint = format!("pgrep -af {name} searches whole command lines; unclosed --help lists the verbs");
+        return Err(Failure::no_target(message).hint(hint));
     }
     pids.sort_unstable();
     Ok(pids)

@@ -4,8 +4,8 @@ use super::args::{RunArgs, Selector};
 use super::error::{Failure, exit};
 use super::options::{self, SamplingOptions};
 use super::session::Session;
-use super::talk;
 use super::wake::{Schedule, Wake};
+use super::{called_as, talk};
 use crate::model::Verdict;
 use crate::present::live::Silent;
 use crate::present::text;
@@ -53,7 +53,7 @@ pub(crate) fn run(typed: &RunArgs) -> Result<u8, Failure> {
     text::summary(&mut summary, &report)?;
     talk(String::from_utf8_lossy(&summary).trim_end());
     let file = file.display();
-    talk(&format!("Recording: {file}\nNext:      unclosed show {file}"));
+    talk(&format!("Recording: {file}\nNext:      {} show {file}", called_as()));
     if owed > 0 {
         talk(&format!("{owed} ticks are not in the recording: it could not be written."));
     }

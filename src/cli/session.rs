@@ -91,6 +91,8 @@ impl Session {
             tick.notes.push(format!("{dropped} ticks were given up: the recording could not be written for too long"));
         }
         self.find_shown(&tick);
+        let known = &self.fold.report().notes;
+        self.messages.extend(tick.notes.iter().filter(|note| !known.contains(note)).cloned());
         self.fold.apply(&tick);
         // The last tick is judged whatever the schedule of judging says.
         let verdict = if !alive || self.fold.is_due() { self.fold.judge() } else { None };

@@ -5,7 +5,7 @@ use super::error::{Failure, exit};
 use super::options::{self, EVERY_DEFAULT, SamplingOptions};
 use super::session::Session;
 use super::wake::Schedule;
-use super::{is_watched_by_a_person, talk};
+use super::{called_as, is_watched_by_a_person, talk};
 use crate::model::{Address, ProcessId, Report, duration_words};
 use crate::present::live::{CsvLines, Live, PlainLines, Screen, Silent};
 use crate::present::text;
@@ -115,8 +115,12 @@ fn open_session(
 ) -> Result<Session, Failure> {
     let (follows, shown) = (!members.is_empty(), watching.shown.as_str());
     let pid = members.first().map(|first| first.pid);
-    let file = watching.file.clone().map_or_else(|| options::default_recording(name, pid), Ok);
-    let writer = file.and_then(|file| Session::create_recording(&file, options, name));
+    let create = || {
+        let file = watching.file.clone().map_or_else(|| options::default_recording(name, pid), Ok);
+        file.and_then(|file| Session::create_recording(&file, options, name))
+    };
+    // Another watch of the same second may have taken the name: then the next one is free.
+    let writer = create().or_else(|failure| if watching.file.is_none() { create() } else { Err(failure) });
     match writer {
         Err(failure) if watching.file.is_none() && watching.form != Form::Silent => {
             talk(&format!("unclosed: {}; nothing is recorded. --output FILE records elsewhere.", failure.message));
@@ -166,9 +170,9 @@ fn conclude(report: &Report, file: Option<&Path>, owed: u64, form: Form) -> Resu
     text::summary(&mut summary, report)?;
     if let Some(file) = file {
         let file = file.display();
-        summary.extend(
-            format!("\nRecording: {file}\nNext:      unclosed show {file}\n           unclosed view {file}\n").bytes(),
-        );
+        let program = called_as();
+        let next = format!("\nRecording: {file}\nNext:      {program} show {file}\n           {program} view {file}\n");
+        summary.extend(next.bytes());
     }
     if owed > 0 {
         summary.extend(format!("{owed} ticks are not in the recording: it could not be written.\n").bytes());
