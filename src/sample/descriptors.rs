@@ -3,9 +3,11 @@
 //! A descriptor costs one `readlink` a tick. What the link doesn't tell (the access mode, a file's type) is asked once,
 //! when a descriptor's number and link are first seen together, and remembered for as long as they stay so.
 //!
-//! Identity by what `/proc` tells: a socket, a pipe's end, a FIFO's, a memfd by its inode; anything else by the slot it is
-//! in (process, number) and its link, for two anonymous inodes share an inode number and two openings of a file its
+//! Identity by what `/proc` tells: a socket, a pipe's end, a memfd by its inode; anything else by the slot it is in
+//! (process, number) and what is in it, for two anonymous inodes share an inode number and two openings of a file its
 //! path. So two descriptors made by `dup` or `fork` are one resource where they are sockets or pipes, and two elsewhere.
+//! What is in a slot: the file itself where it can be asked for, so that one renamed or deleted while it is open stays
+//! the same; else the link.
 
 use super::procfs::{ProcFs, ReadError};
 use crate::model::{Access, Identity, Kind};
@@ -120,7 +122,8 @@ fn examine(folder: &OwnedFd, entry: &std::ffi::CStr, pid: u32, fd: i32, link: &C
         (false, true) => Some(Access::Write),
         (false, false) => None,
     };
-    let slot = Identity(hash(&text) | 1 << 63, (u64::from(pid) << 32) | u64::from(fd.unsigned_abs()));
+    let in_slot = |what: u64| Identity(what | 1 << 63, (u64::from(pid) << 32) | u64::from(fd.unsigned_abs()));
+    let slot = in_slot(hash(&text));
     let by_inode = |tag: u64, inode: u64| Identity(tag, inode);
     let end = match access {
         Some(Access::Read) => 1,
@@ -156,12 +159,13 @@ fn examine(folder: &OwnedFd, entry: &std::ffi::CStr, pid: u32, fd: i32, link: &C
         return Some(Referent { inode, name: Some(class.to_owned()), ..anonymous(anonymous_kind(class)) });
     }
     // A path, or `net:[4026531840]`. `DONT_SYNC` takes what is cached: a server that hangs does not hang us.
-    let mask = StatxFlags::TYPE | StatxFlags::INO;
-    let found = match statx(folder, entry, AtFlags::STATX_DONT_SYNC, mask) {
-        Ok(found) => Some(found),
-        Err(Errno::NOENT) if !text.starts_with('/') => None,
-        Err(_) => None,
-    };
+    let mask = StatxFlags::TYPE | StatxFlags::INO | StatxFlags::BTIME;
+    let found = statx(folder, entry, AtFlags::STATX_DONT_SYNC, mask).ok();
+    // Its birth too: a file system may give the inode number of a deleted file to the next one at once.
+    let slot = found.as_ref().map_or(slot, |found| {
+        let (device, born) = ((found.stx_dev_major, found.stx_dev_minor), found.stx_btime);
+        in_slot(hash(&(device, found.stx_ino, born.tv_sec, born.tv_nsec)))
+    });
     let inode = found.as_ref().map(|found| found.stx_ino);
     let memfd = text.strip_prefix("/memfd:").map(|name| name.trim_end_matches(" (deleted)").to_owned());
     if let Some(name) = memfd {
@@ -202,9 +206,9 @@ fn anonymous_kind(class: &str) -> Kind {
     }
 }
 
-fn hash(text: &str) -> u64 {
+fn hash(what: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
-    text.hash(&mut hasher);
+    what.hash(&mut hasher);
     hasher.finish()
 }
 
@@ -212,7 +216,9 @@ fn hash(text: &str) -> u64 {
 mod tests {
     use super::*;
     use std::fs;
+    use std::os::fd::AsRawFd;
     use std::os::unix::fs::symlink;
+    use std::path::Path;
 
     fn entries(reader: &mut DescriptorReader) -> Vec<(i32, Kind)> {
         let mut entries: Vec<_> =
@@ -236,6 +242,43 @@ mod tests {
         fs::remove_file(fd.join("1")).expect("removed");
         symlink("anon_inode:inotify", fd.join("1")).expect("linked");
         assert_eq!(entries(&mut reader), [(0, Kind::Pipe), (1, Kind::Inotify), (2, Kind::Eventfd), (3, Kind::File)]);
+    }
+
+    /// What descriptor 3 of process 7 leads to, once its link is this.
+    fn relinked(folder: &Path, reader: &mut DescriptorReader, link: &Path) -> Referent {
+        let three = folder.join("7/fd/3");
+        fs::create_dir_all(folder.join("7/fd")).expect("made");
+        let _ = fs::remove_file(&three);
+        symlink(link, &three).expect("linked");
+        reader.read(7).expect("reads").remove(0).referent
+    }
+
+    #[test]
+    fn a_file_that_is_renamed_or_deleted_while_open_stays_the_same() {
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let mut reader = DescriptorReader::new(&ProcFs::at(folder.path().to_owned()));
+        let (log, rotated) = (folder.path().join("log"), folder.path().join("log.1"));
+        fs::write(&log, "1").expect("written");
+        let first = relinked(folder.path(), &mut reader, &log);
+        fs::rename(&log, &rotated).expect("renamed");
+        let renamed = relinked(folder.path(), &mut reader, &rotated);
+        assert_eq!((renamed.identity, renamed.name.as_deref()), (first.identity, rotated.to_str()));
+        fs::write(&log, "2").expect("written");
+        assert_ne!(relinked(folder.path(), &mut reader, &log).identity, first.identity, "another file in its slot");
+        let gone = relinked(folder.path(), &mut reader, Path::new("/gone"));
+        assert_ne!(relinked(folder.path(), &mut reader, Path::new("/gone too")).identity, gone.identity);
+
+        let mut real = DescriptorReader::new(&ProcFs::system());
+        let open = fs::File::open(&rotated).expect("opens");
+        let mut of_open = || {
+            let entries = real.read(std::process::id()).expect("reads");
+            entries.into_iter().find(|it| it.fd == open.as_raw_fd()).expect("is open").referent
+        };
+        let before = of_open();
+        fs::remove_file(&rotated).expect("removed");
+        let after = of_open();
+        assert_eq!(after.identity, before.identity);
+        assert!(after.name.is_some_and(|name| name.ends_with(" (deleted)")));
     }
 
     #[test]
