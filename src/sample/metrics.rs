@@ -22,7 +22,7 @@ const OUTPUT_MAX: u64 = 4_096;
 /// A number to take at each tick.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Metric {
-    /// `disk:PATH`: the bytes a folder takes on disk.
+    /// `disk:PATH`: the bytes a folder takes on disk, without the folders in it that we may not read.
     Disk(PathBuf),
     /// `command:CMD`: the number that the shell command prints.
     Command(String),
@@ -145,7 +145,8 @@ fn took_too_long(limit: Duration) -> String {
 }
 
 /// The bytes that a folder takes on disk, counted as `du` counts: blocks rather than lengths, hard links once, folders
-/// too, links not followed, no crossing into other file systems.
+/// too, links not followed, no crossing into other file systems. What can't be read below the folder itself is left out,
+/// as `du` does: the number is then of what we may see.
 fn disk_bytes(root: &Path, deadline: Instant) -> Result<u64, String> {
     let begun = Instant::now();
     let mask = StatxFlags::TYPE | StatxFlags::INO | StatxFlags::NLINK | StatxFlags::BLOCKS;
@@ -161,10 +162,11 @@ fn disk_bytes(root: &Path, deadline: Instant) -> Result<u64, String> {
     while let Some(folder) = folders.pop() {
         let entries = match fs::read_dir(&folder) {
             Ok(entries) => entries,
-            // It was removed meanwhile, or is the file that we were asked for.
-            Err(error) if folder != root && error.kind() == std::io::ErrorKind::NotFound => continue,
+            // It is the file that we were asked for.
             Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => continue,
-            Err(error) => return Err(words(&folder, error)),
+            Err(error) if folder == root => return Err(words(&folder, error)),
+            // It was removed meanwhile, or is not ours to read.
+            Err(_) => continue,
         };
         for entry in entries.flatten() {
             if Instant::now() > deadline {
@@ -231,6 +233,8 @@ fn command_number(command: &str, deadline: Instant) -> Result<f64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sample::unprivileged;
+    use std::os::unix::fs::PermissionsExt;
 
     fn soon() -> Instant {
         Instant::now() + Duration::from_secs(20)
@@ -269,6 +273,23 @@ mod tests {
             .expect("a number");
         assert_eq!(disk_bytes(folder.path(), soon()), Ok(expected));
         assert!(disk_bytes(&folder.path().join("gone"), soon()).is_err_and(|reason| reason.contains("No such file")));
+    }
+
+    #[test]
+    fn an_unreadable_folder_is_left_out_as_du_does() {
+        if !unprivileged("sample::metrics::tests::an_unreadable_folder_is_left_out_as_du_does") {
+            return;
+        }
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let (closed, open) = (folder.path().join("closed"), folder.path().join("open"));
+        fs::create_dir(&closed).expect("made");
+        fs::write(&open, vec![1u8; 50_000]).expect("written");
+        let mode = |mode| fs::set_permissions(&closed, fs::Permissions::from_mode(mode)).expect("set");
+        mode(0);
+        let (all, root) = (disk_bytes(folder.path(), soon()), disk_bytes(&closed, soon()));
+        mode(0o700);
+        assert!(all.is_ok_and(|bytes| bytes >= 50_000));
+        assert!(root.is_err_and(|reason| reason.contains("Permission denied")));
     }
 
     #[test]
