@@ -3,9 +3,11 @@
 //! A descriptor costs one `readlink` a tick. What the link doesn't tell (the access mode, a file's type) is asked once,
 //! when a descriptor's number and link are first seen together, and remembered for as long as they stay so.
 //!
-//! Identity by what `/proc` tells: a socket, a pipe's end, a FIFO's, a memfd by its inode; anything else by the slot it is
-//! in (process, number) and its link, for two anonymous inodes share an inode number and two openings of a file its
+//! Identity by what `/proc` tells: a socket, a pipe's end, a memfd by its inode; anything else by the slot it is in
+//! (process, number) and what is in it, for two anonymous inodes share an inode number and two openings of a file its
 //! path. So two descriptors made by `dup` or `fork` are one resource where they are sockets or pipes, and two elsewhere.
+//! What is in a slot: the file itself where it can be asked for, so that one renamed or deleted while it is open stays
+//! the same; else the link.
 
 use super::procfs::{ProcFs, ReadError};
 use crate::model::{Access, Identity, Kind};
@@ -72,7 +74,12 @@ impl DescriptorReader {
     /// What the process has open. A descriptor that is closed while we walk is left out.
     pub(super) fn read(&mut self, pid: u32) -> Result<Vec<Entry>, ReadError> {
         let path = self.proc.folder(pid).join("fd");
-        let failed = |error: Errno| ReadError::of_process(pid, &path, error.into());
+        let proc = &self.proc;
+        let failed = |error: Errno| match ReadError::of_process(pid, &path, error.into()) {
+            // One that is ending belongs to root for its last moment and as a zombie, so it only seems closed to us.
+            ReadError::Denied { .. } if proc.is_ending(pid) => ReadError::Gone(pid),
+            error => error,
+        };
         let folder =
             openat(CWD, &path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(failed)?;
         let mut before = self.known.remove(&pid).unwrap_or_default().into_iter().peekable();
@@ -120,7 +127,8 @@ fn examine(folder: &OwnedFd, entry: &std::ffi::CStr, pid: u32, fd: i32, link: &C
         (false, true) => Some(Access::Write),
         (false, false) => None,
     };
-    let slot = Identity(hash(&text) | 1 << 63, (u64::from(pid) << 32) | u64::from(fd.unsigned_abs()));
+    let in_slot = |what: u64| Identity(what | 1 << 63, (u64::from(pid) << 32) | u64::from(fd.unsigned_abs()));
+    let slot = in_slot(hash(&text));
     let by_inode = |tag: u64, inode: u64| Identity(tag, inode);
     let end = match access {
         Some(Access::Read) => 1,
@@ -156,12 +164,13 @@ fn examine(folder: &OwnedFd, entry: &std::ffi::CStr, pid: u32, fd: i32, link: &C
         return Some(Referent { inode, name: Some(class.to_owned()), ..anonymous(anonymous_kind(class)) });
     }
     // A path, or `net:[4026531840]`. `DONT_SYNC` takes what is cached: a server that hangs does not hang us.
-    let mask = StatxFlags::TYPE | StatxFlags::INO;
-    let found = match statx(folder, entry, AtFlags::STATX_DONT_SYNC, mask) {
-        Ok(found) => Some(found),
-        Err(Errno::NOENT) if !text.starts_with('/') => None,
-        Err(_) => None,
-    };
+    let mask = StatxFlags::TYPE | StatxFlags::INO | StatxFlags::BTIME;
+    let found = statx(folder, entry, AtFlags::STATX_DONT_SYNC, mask).ok();
+    // Its birth too: a file system may give the inode number of a deleted file to the next one at once.
+    let slot = found.as_ref().map_or(slot, |found| {
+        let (device, born) = ((found.stx_dev_major, found.stx_dev_minor), found.stx_btime);
+        in_slot(hash(&(device, found.stx_ino, born.tv_sec, born.tv_nsec)))
+    });
     let inode = found.as_ref().map(|found| found.stx_ino);
     let memfd = text.strip_prefix("/memfd:").map(|name| name.trim_end_matches(" (deleted)").to_owned());
     if let Some(name) = memfd {
@@ -202,17 +211,23 @@ fn anonymous_kind(class: &str) -> Kind {
     }
 }
 
-fn hash(text: &str) -> u64 {
+fn hash(what: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
-    text.hash(&mut hasher);
+    what.hash(&mut hasher);
     hasher.finish()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sample::unprivileged;
     use std::fs;
-    use std::os::unix::fs::symlink;
+    use std::os::fd::AsRawFd;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::path::Path;
+    use std::process::Command;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::{Duration, Instant};
 
     fn entries(reader: &mut DescriptorReader) -> Vec<(i32, Kind)> {
         let mut entries: Vec<_> =
@@ -236,6 +251,122 @@ mod tests {
         fs::remove_file(fd.join("1")).expect("removed");
         symlink("anon_inode:inotify", fd.join("1")).expect("linked");
         assert_eq!(entries(&mut reader), [(0, Kind::Pipe), (1, Kind::Inotify), (2, Kind::Eventfd), (3, Kind::File)]);
+    }
+
+    #[test]
+    fn descriptors_that_come_and_go_while_we_walk_are_there_or_left_out() {
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let fd = folder.path().join("7/fd");
+        fs::create_dir_all(&fd).expect("made");
+        symlink("pipe:[1]", fd.join("0")).expect("linked");
+        let mut reader = DescriptorReader::new(&ProcFs::at(folder.path().to_owned()));
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    for number in 1..50 {
+                        symlink(format!("pipe:[{number}]"), fd.join(number.to_string())).expect("linked");
+                    }
+                    for number in 1..50 {
+                        fs::remove_file(fd.join(number.to_string())).expect("removed");
+                    }
+                }
+            });
+            let reads: Vec<_> = (0..2_000).map(|_| reader.read(7)).collect();
+            stop.store(true, Ordering::Relaxed);
+            for entries in reads {
+                let entries = entries.expect("reads");
+                assert!(entries.iter().any(|it| it.fd == 0), "what stays is always seen");
+                assert!(entries.iter().all(|it| it.referent.inode == Some(it.fd.max(1) as u64)));
+            }
+        });
+    }
+
+    #[test]
+    fn a_process_that_ends_while_we_walk_is_gone_and_never_closed_to_us() {
+        if !unprivileged("sample::descriptors::tests::a_process_that_ends_while_we_walk_is_gone_and_never_closed_to_us")
+        {
+            return;
+        }
+        let mut reader = DescriptorReader::new(&ProcFs::system());
+        for _ in 0..20 {
+            let mut child = Command::new("/bin/true").spawn().expect("starts");
+            // It is not reaped meanwhile, so that its pid is nobody else's: the last looks see a zombie.
+            let begun = Instant::now();
+            loop {
+                match reader.read(child.id()) {
+                    Ok(_) => {}
+                    Err(ReadError::Gone(_)) => break,
+                    Err(error) => panic!("{error}"),
+                }
+                assert!(begun.elapsed() < Duration::from_secs(20));
+            }
+            child.wait().expect("ends");
+            assert!(matches!(reader.read(child.id()), Err(ReadError::Gone(_))));
+        }
+    }
+
+    #[test]
+    fn a_folder_that_we_may_not_read_is_told_from_a_process_that_has_ended() {
+        if !unprivileged(
+            "sample::descriptors::tests::a_folder_that_we_may_not_read_is_told_from_a_process_that_has_ended",
+        ) {
+            return;
+        }
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let fd = folder.path().join("7/fd");
+        fs::create_dir_all(&fd).expect("made");
+        let (stat, text) = (folder.path().join("7/stat"), "7 (a) S 1 7 7 0 -1 0 1 0 0 0 3 4 0 0 20 0 5 0 12345");
+        fs::write(&stat, text).expect("written");
+        fs::set_permissions(&fd, fs::Permissions::from_mode(0)).expect("set");
+        let mut reader = DescriptorReader::new(&ProcFs::at(folder.path().to_owned()));
+        assert!(matches!(reader.read(7), Err(ReadError::Denied { path }) if path == fd));
+        fs::write(&stat, text.replace('S', "Z")).expect("written");
+        assert!(matches!(reader.read(7), Err(ReadError::Gone(7))));
+        fs::write(&stat, text.replace("-1 0", "-1 4194564")).expect("written");
+        assert!(matches!(reader.read(7), Err(ReadError::Gone(7))));
+        fs::remove_file(&stat).expect("removed");
+        assert!(matches!(reader.read(7), Err(ReadError::Gone(7))));
+        fs::set_permissions(&fd, fs::Permissions::from_mode(0o700)).expect("set");
+        symlink("pipe:[1]", fd.join("0")).expect("linked");
+        assert_eq!(reader.read(7).map(|entries| entries.len()).ok(), Some(1), "it may be read again later");
+    }
+
+    /// What descriptor 3 of process 7 leads to, once its link is this.
+    fn relinked(folder: &Path, reader: &mut DescriptorReader, link: &Path) -> Referent {
+        let three = folder.join("7/fd/3");
+        fs::create_dir_all(folder.join("7/fd")).expect("made");
+        let _ = fs::remove_file(&three);
+        symlink(link, &three).expect("linked");
+        reader.read(7).expect("reads").remove(0).referent
+    }
+
+    #[test]
+    fn a_file_that_is_renamed_or_deleted_while_open_stays_the_same() {
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let mut reader = DescriptorReader::new(&ProcFs::at(folder.path().to_owned()));
+        let (log, rotated) = (folder.path().join("log"), folder.path().join("log.1"));
+        fs::write(&log, "1").expect("written");
+        let first = relinked(folder.path(), &mut reader, &log);
+        fs::rename(&log, &rotated).expect("renamed");
+        let renamed = relinked(folder.path(), &mut reader, &rotated);
+        assert_eq!((renamed.identity, renamed.name.as_deref()), (first.identity, rotated.to_str()));
+        fs::write(&log, "2").expect("written");
+        assert_ne!(relinked(folder.path(), &mut reader, &log).identity, first.identity, "another file in its slot");
+        let gone = relinked(folder.path(), &mut reader, Path::new("/gone"));
+        assert_ne!(relinked(folder.path(), &mut reader, Path::new("/gone too")).identity, gone.identity);
+
+        let mut real = DescriptorReader::new(&ProcFs::system());
+        let open = fs::File::open(&rotated).expect("opens");
+        let mut of_open = || {
+            let entries = real.read(std::process::id()).expect("reads");
+            entries.into_iter().find(|it| it.fd == open.as_raw_fd()).expect("is open").referent
+        };
+        let before = of_open();
+        fs::remove_file(&rotated).expect("removed");
+        let after = of_open();
+        assert_eq!(after.identity, before.identity);
+        assert!(after.name.is_some_and(|name| name.ends_with(" (deleted)")));
     }
 
     #[test]

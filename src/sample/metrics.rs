@@ -4,25 +4,28 @@
 //! gap with that reason.
 
 use crate::model::{Reading, Unit};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::collections::HashSet;
 use std::fs;
-use std::io::Read;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How much of a command's output is read: a number is shorter.
-const OUTPUT_MAX: u64 = 4_096;
+/// How much of a command's output is kept: a number is shorter.
+const OUTPUT_MAX: usize = 4_096;
 
 /// A number to take at each tick.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Metric {
-    /// `disk:PATH`: the bytes a folder takes on disk.
+    /// `disk:PATH`: the bytes a folder takes on disk, without the folders in it that we may not read.
     Disk(PathBuf),
     /// `command:CMD`: the number that the shell command prints.
     Command(String),
@@ -145,12 +148,13 @@ fn took_too_long(limit: Duration) -> String {
 }
 
 /// The bytes that a folder takes on disk, counted as `du` counts: blocks rather than lengths, hard links once, folders
-/// too, links not followed, no crossing into other file systems.
+/// too, links not followed, no crossing into other file systems. What can't be read below the folder itself is left out,
+/// as `du` does: the number is then of what we may see.
 fn disk_bytes(root: &Path, deadline: Instant) -> Result<u64, String> {
     let begun = Instant::now();
     let mask = StatxFlags::TYPE | StatxFlags::INO | StatxFlags::NLINK | StatxFlags::BLOCKS;
     let look = |path: &Path| statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, mask);
-    let words = |path: &Path, error: std::io::Error| format!("cannot read {}: {error}", path.display());
+    let words = |path: &Path, error: io::Error| format!("cannot read {}: {error}", path.display());
     // The path itself may be a link, as with `du PATH/`.
     let root = fs::canonicalize(root).map_err(|error| words(root, error))?;
     let first = look(&root).map_err(|error| words(&root, error.into()))?;
@@ -161,10 +165,11 @@ fn disk_bytes(root: &Path, deadline: Instant) -> Result<u64, String> {
     while let Some(folder) = folders.pop() {
         let entries = match fs::read_dir(&folder) {
             Ok(entries) => entries,
-            // It was removed meanwhile, or is the file that we were asked for.
-            Err(error) if folder != root && error.kind() == std::io::ErrorKind::NotFound => continue,
-            Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => continue,
-            Err(error) => return Err(words(&folder, error)),
+            // It is the file that we were asked for.
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => continue,
+            Err(error) if folder == root => return Err(words(&folder, error)),
+            // It was removed meanwhile, or is not ours to read.
+            Err(_) => continue,
         };
         for entry in entries.flatten() {
             if Instant::now() > deadline {
@@ -200,26 +205,29 @@ fn command_number(command: &str, deadline: Instant) -> Result<f64, String> {
         .spawn()
         .map_err(|error| format!("/bin/sh does not start: {error}"))?;
     let group = Pid::from_child(&child);
-    let (done, output) = channel();
-    let pipes = (child.stdout.take(), child.stderr.take());
-    thread::spawn(move || {
-        let (mut text, mut complaint) = (String::new(), String::new());
-        // What can't be read is shorter output, which is then no number.
-        let _ = pipes.0.map(|pipe| pipe.take(OUTPUT_MAX).read_to_string(&mut text));
-        let _ = pipes.1.map(|pipe| pipe.take(OUTPUT_MAX).read_to_string(&mut complaint));
-        let _ = done.send((text, complaint));
-    });
-    let outcome = output.recv_timeout(deadline.saturating_duration_since(Instant::now()));
-    if outcome.is_err() {
-        // Nobody of the group may be left to hold the pipes.
+    let (mut output, mut complaint) = (
+        Pipe { open: child.stdout.take().map(OwnedFd::from), kept: Vec::new() },
+        Pipe { open: child.stderr.take().map(OwnedFd::from), kept: Vec::new() },
+    );
+    let outcome = match read_both(&mut output, &mut complaint, deadline) {
+        Ok(true) => wait_until(&mut child, deadline).map_err(|error| format!("waiting for it failed: {error}")),
+        Ok(false) => Ok(None),
+        Err(reason) => Err(reason),
+    };
+    if !matches!(outcome, Ok(Some(_))) {
+        // The shell too, by itself: it may have left its group. Who left it and holds the pipes loses their other end.
         let _ = kill_process_group(group, Signal::KILL);
+        let _ = child.kill();
+        // Reaped here; it is late only where the kernel is, and then this metric alone is busy.
+        let _ = child.wait();
     }
-    let status = child.wait().map_err(|error| format!("waiting for it failed: {error}"))?;
-    let Ok((text, complaint)) = outcome else { return Err(took_too_long(deadline - begun)) };
+    let status = outcome?.ok_or_else(|| took_too_long(deadline - begun))?;
     if !status.success() {
-        let complaint = complaint.trim().lines().next_back().unwrap_or("no message").to_owned();
+        let complaint = String::from_utf8_lossy(&complaint.kept);
+        let complaint = complaint.trim().lines().next_back().unwrap_or("no message");
         return Err(format!("failed with {status}: {complaint}"));
     }
+    let text = String::from_utf8_lossy(&output.kept);
     let shown: String = text.trim().chars().take(40).collect();
     text.trim()
         .parse::<f64>()
@@ -228,9 +236,78 @@ fn command_number(command: &str, deadline: Instant) -> Result<f64, String> {
         .ok_or_else(|| format!("printed {shown:?}, which is not one number"))
 }
 
+/// What a command writes into one of its pipes.
+struct Pipe {
+    /// Until everybody who may write has closed it.
+    open: Option<OwnedFd>,
+    /// The last of it: an error's reason stands at the end.
+    kept: Vec<u8>,
+}
+
+impl Pipe {
+    /// Reads once, which does not wait where there is something to read.
+    fn read(&mut self) -> io::Result<()> {
+        let Some(open) = &self.open else { return Ok(()) };
+        let mut chunk = [0u8; OUTPUT_MAX];
+        match rustix::io::read(open, &mut chunk) {
+            Ok(0) => self.open = None,
+            Ok(length) => {
+                self.kept.extend(&chunk[..length]);
+                self.kept.drain(..self.kept.len().saturating_sub(OUTPUT_MAX));
+            }
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+}
+
+/// Reads both pipes as they fill, so that neither holds the command up. Whether they were closed by `deadline`.
+fn read_both(output: &mut Pipe, complaint: &mut Pipe, deadline: Instant) -> Result<bool, String> {
+    let words = |error: io::Error| format!("reading its output failed: {error}");
+    while output.open.is_some() || complaint.open.is_some() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(false);
+        }
+        let mut pipes: Vec<&mut Pipe> =
+            [&mut *output, &mut *complaint].into_iter().filter(|it| it.open.is_some()).collect();
+        let mut waits: Vec<PollFd> =
+            pipes.iter().filter_map(|it| it.open.as_ref()).map(|it| PollFd::new(it, PollFlags::IN)).collect();
+        match poll(&mut waits, Timespec::try_from(left).ok().as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(words(error.into())),
+        }
+        let ready: Vec<bool> = waits.iter().map(|it| !it.revents().is_empty()).collect();
+        for (pipe, _) in pipes.iter_mut().zip(ready).filter(|(_, ready)| *ready) {
+            pipe.read().map_err(words)?;
+        }
+        if output.kept.len() >= OUTPUT_MAX {
+            return Err(format!("printed {OUTPUT_MAX} bytes or more, which is not one number"));
+        }
+    }
+    Ok(true)
+}
+
+/// How the child ended; `None` where it still runs at `deadline`.
+fn wait_until(child: &mut Child, deadline: Instant) -> io::Result<Option<ExitStatus>> {
+    loop {
+        // It ends right after its pipes but where it closed them itself.
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if Instant::now() >= deadline {
+            return Ok(None);
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sample::unprivileged;
+    use std::os::unix::fs::PermissionsExt;
 
     fn soon() -> Instant {
         Instant::now() + Duration::from_secs(20)
@@ -253,6 +330,27 @@ mod tests {
     }
 
     #[test]
+    fn more_than_a_pipe_holds_of_complaints_holds_nothing_up() {
+        let much = "head -c 1000000 /dev/zero >&2";
+        assert_eq!(command(&format!("{much}; echo 5")), Ok(5.0));
+        assert_eq!(
+            command(&format!("{much}; (echo; echo 'no table') >&2; exit 3")),
+            Err("failed with exit status: 3: no table".into())
+        );
+        assert_eq!(command("yes"), Err("printed 4096 bytes or more, which is not one number".into()));
+    }
+
+    #[test]
+    fn a_command_that_closed_its_pipes_or_left_them_to_another_ends_in_time() {
+        let begun = Instant::now();
+        for late in ["exec >&- 2>&-; sleep 30", "setsid sleep 3 & echo 1"] {
+            let late = command_number(late, Instant::now() + Duration::from_millis(100));
+            assert!(late.is_err_and(|reason| reason.starts_with("took longer than")));
+        }
+        assert!(begun.elapsed() < Duration::from_secs(2), "waited for nobody");
+    }
+
+    #[test]
     fn a_folder_is_counted_as_du_counts() {
         let folder = tempfile::tempdir().expect("a scratch folder");
         let inner = folder.path().join("a/b");
@@ -269,6 +367,23 @@ mod tests {
             .expect("a number");
         assert_eq!(disk_bytes(folder.path(), soon()), Ok(expected));
         assert!(disk_bytes(&folder.path().join("gone"), soon()).is_err_and(|reason| reason.contains("No such file")));
+    }
+
+    #[test]
+    fn an_unreadable_folder_is_left_out_as_du_does() {
+        if !unprivileged("sample::metrics::tests::an_unreadable_folder_is_left_out_as_du_does") {
+            return;
+        }
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let (closed, open) = (folder.path().join("closed"), folder.path().join("open"));
+        fs::create_dir(&closed).expect("made");
+        fs::write(&open, vec![1u8; 50_000]).expect("written");
+        let mode = |mode| fs::set_permissions(&closed, fs::Permissions::from_mode(mode)).expect("set");
+        mode(0);
+        let (all, root) = (disk_bytes(folder.path(), soon()), disk_bytes(&closed, soon()));
+        mode(0o700);
+        assert!(all.is_ok_and(|bytes| bytes >= 50_000));
+        assert!(root.is_err_and(|reason| reason.contains("Permission denied")));
     }
 
     #[test]

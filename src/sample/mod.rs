@@ -274,3 +274,25 @@ impl Memory {
         out.push(Reading { series: "threads".into(), unit: Unit::Count, value: Ok(self.threads as f64) });
     }
 }
+
+/// Whether a test may go on that needs permissions to count. For root they don't: it is then run again as nobody, or
+/// skipped aloud where that can't be done.
+#[cfg(test)]
+fn unprivileged(test: &str) -> bool {
+    use std::process::Command;
+    if !rustix::process::geteuid().is_root() {
+        return true;
+    }
+    let again = std::env::current_exe().and_then(|this| {
+        let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+        Command::new("setpriv").args(nobody).arg(this).args(["--exact", test]).env("TMPDIR", "/tmp").output()
+    });
+    match again {
+        Ok(again) if !matches!(again.status.code(), Some(126 | 127)) => {
+            let text = String::from_utf8_lossy(&again.stdout);
+            assert!(text.contains("1 passed"), "{text}{}", String::from_utf8_lossy(&again.stderr));
+        }
+        failed => eprintln!("SKIPPED {test}: we are root and can't run it as nobody: {failed:?}"),
+    }
+    false
+}

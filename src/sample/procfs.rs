@@ -8,6 +8,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// In a process' flags, from the begin of its `exit`.
+const PF_EXITING: u64 = 0x4;
+
 /// Why something could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
@@ -65,6 +68,8 @@ pub struct Stat {
     pub state: char,
     /// The parent.
     pub ppid: u32,
+    /// It is ending, or has ended: its memory and descriptors are going or gone.
+    pub ending: bool,
     /// Start time in clock ticks since boot.
     pub start_ticks: u64,
 }
@@ -88,6 +93,8 @@ pub struct Status {
 #[derive(Clone, Debug)]
 pub struct ProcFs {
     root: PathBuf,
+    /// Where cgroups are mounted: `sys/fs/cgroup` beside the root.
+    cgroups: PathBuf,
     boot_id: Arc<str>,
     /// When the machine started, by today's wall clock, in seconds.
     boot_seconds: f64,
@@ -106,7 +113,13 @@ impl ProcFs {
         let boot_id = Arc::from(text("sys/kernel/random/boot_id").trim());
         let boot_seconds =
             text("stat").lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse().ok()).unwrap_or(0.0);
-        ProcFs { boot_id, boot_seconds, ticks_per_second: rustix::param::clock_ticks_per_second() as f64, root }
+        ProcFs {
+            boot_id,
+            boot_seconds,
+            ticks_per_second: rustix::param::clock_ticks_per_second() as f64,
+            cgroups: root.with_file_name("sys").join("fs/cgroup"),
+            root,
+        }
     }
 
     /// Where it is.
@@ -141,9 +154,12 @@ impl ProcFs {
         let (open, close) = name.ok_or_else(|| parse("the name", "in parentheses"))?;
         let fields: Vec<&str> = text[close + 1..].split_ascii_whitespace().collect();
         let field = |number: usize| fields.get(number - 3).copied();
+        let state = field(3).and_then(|state| state.chars().next()).ok_or_else(|| parse("field 3", "a state"))?;
+        let flags: u64 = field(9).and_then(|flags| flags.parse().ok()).unwrap_or(0);
         Ok(Stat {
             comm: text[open + 1..close].to_owned(),
-            state: field(3).and_then(|state| state.chars().next()).ok_or_else(|| parse("field 3", "a state"))?,
+            state,
+            ending: matches!(state, 'Z' | 'X') || flags & PF_EXITING != 0,
             ppid: field(4).and_then(|ppid| ppid.parse().ok()).ok_or_else(|| parse("field 4", "a pid"))?,
             start_ticks: field(22)
                 .and_then(|ticks| ticks.parse().ok())
@@ -186,6 +202,14 @@ impl ProcFs {
             return Err(ReadError::Gone(pid));
         }
         Ok(ProcessId { boot_id: self.boot_id.clone(), pid, start_ticks: stat.start_ticks })
+    }
+
+    /// Whether a process is ending or has ended.
+    pub fn is_ending(&self, pid: u32) -> bool {
+        match self.stat(pid) {
+            Ok(stat) => stat.ending,
+            Err(error) => matches!(error, ReadError::Gone(_)),
+        }
     }
 
     /// What is known of a process. Fails where it has ended, also where its pid is another process' by now.
@@ -241,26 +265,38 @@ impl ProcFs {
         line["Max open files".len()..].split_ascii_whitespace().next()?.parse().ok()
     }
 
-    /// The memory limit of the process' cgroup and the cgroup's own use of it, both in bytes; `None` where there is none.
+    /// The memory limit of the process in bytes: the tightest of its cgroup's and of those around it, for systemd and
+    /// Kubernetes also limit a slice or a pod as a whole. `None` where none limits it.
     pub fn memory_limit(&self, pid: u32) -> Option<u64> {
         let text = self.text(pid, "cgroup").ok()?;
-        let under = |base: &str, path: &str, file: &str| -> Option<u64> {
-            let limit = fs::read_to_string(format!("{base}{}/{file}", path.trim_end_matches('/'))).ok()?;
-            // cgroup v1 writes "no limit" as the largest multiple of a page.
-            limit.trim().parse().ok().filter(|limit| *limit < 1 << 62)
-        };
-        text.lines().find_map(|line| {
+        let limits = text.lines().filter_map(|line| {
             let mut parts = line.splitn(3, ':');
             let (_, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
             match controllers {
-                "" => under("/sys/fs/cgroup", path, "memory.max"),
+                "" => tightest_limit(&self.cgroups, path, "memory.max"),
                 _ if controllers.split(',').any(|name| name == "memory") => {
-                    under("/sys/fs/cgroup/memory", path, "memory.limit_in_bytes")
+                    tightest_limit(&self.cgroups.join("memory"), path, "memory.limit_in_bytes")
                 }
                 _ => None,
             }
-        })
+        });
+        limits.min()
     }
+}
+
+/// The smallest number in the files of this name from a cgroup up to the root, which in a container is the container's.
+fn tightest_limit(base: &Path, cgroup: &str, file: &str) -> Option<u64> {
+    // Outside the container that we are in: what we see there is around us, not around the process.
+    if cgroup.starts_with("/..") {
+        return None;
+    }
+    let limits = Path::new(cgroup).ancestors().filter_map(|folder| {
+        let folder = base.join(folder.strip_prefix("/").unwrap_or(folder));
+        let limit: u64 = fs::read_to_string(folder.join(file)).ok()?.trim().parse().ok()?;
+        // cgroup v1 writes "no limit" as the largest multiple of a page; v2 as `max`, which is no number.
+        Some(limit).filter(|limit| *limit < 1 << 62)
+    });
+    limits.min()
 }
 
 /// A user's name from `/etc/passwd`.
@@ -307,6 +343,23 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_is_cut_anywhere_is_understood_or_an_error() {
+        let status = "Name:\ta\nUid:\t1\t2\t3\t4\nVmRSS:\t 10 kB\nRssAnon:\t 5 kB\nThreads:\t3\n";
+        for cut in 0..STAT.len() {
+            let (_folder, proc) = tree(&[("7/stat", &STAT[..cut])]);
+            match proc.stat(7) {
+                Ok(stat) => assert!(stat.start_ticks > 0 && cut > STAT.find("12345").expect("is there")),
+                Err(error) => assert!(matches!(error, ReadError::Parse { .. }), "{error}"),
+            }
+        }
+        for cut in 0..status.len() {
+            let (_folder, proc) = tree(&[("7/status", &status[..cut])]);
+            let read = proc.status(7);
+            assert!(matches!(read, Ok(_) | Err(ReadError::Parse { .. })), "{read:?}");
+        }
+    }
+
+    #[test]
     fn a_pid_of_another_process_by_now_is_gone() {
         let (_folder, proc) =
             tree(&[("7/stat", STAT), ("7/status", "Name:\ta) b (c\nUid:\t0\t0\t0\t0\nThreads:\t1\n")]);
@@ -315,6 +368,26 @@ mod tests {
         id.start_ticks -= 1;
         assert!(matches!(proc.process(&id), Err(ReadError::Gone(7))));
         assert!(matches!(proc.identify(8), Err(ReadError::Gone(8))));
+    }
+
+    #[test]
+    fn the_tightest_memory_limit_of_the_cgroups_around_a_process_counts() {
+        let limit_of = |files: &[(&str, &str)]| {
+            let (folder, _) = tree(files);
+            ProcFs::at(folder.path().join("proc")).memory_limit(7)
+        };
+        let (v2, v1) = ("0::/a.slice/b.service\n", "3:cpu,memory:/pod/c\n1:name=systemd:/\n0::/pod/c\n");
+        let own = ("sys/fs/cgroup/a.slice/b.service/memory.max", "max\n");
+        assert_eq!(limit_of(&[("proc/7/cgroup", v2), own]), None);
+        let around = ("sys/fs/cgroup/a.slice/memory.max", "5000\n");
+        assert_eq!(limit_of(&[("proc/7/cgroup", v2), own, around]), Some(5_000));
+        let all = ("sys/fs/cgroup/memory.max", "4000\n");
+        assert_eq!(limit_of(&[("proc/7/cgroup", v2), own, around, all]), Some(4_000));
+        assert_eq!(limit_of(&[("proc/7/cgroup", "0::/../b.service\n"), all]), None, "not around it");
+        let own = ("sys/fs/cgroup/memory/pod/c/memory.limit_in_bytes", "9223372036854771712\n");
+        let pod = ("sys/fs/cgroup/memory/pod/memory.limit_in_bytes", "7000\n");
+        assert_eq!(limit_of(&[("proc/7/cgroup", v1), own]), None);
+        assert_eq!(limit_of(&[("proc/7/cgroup", v1), own, pod]), Some(7_000));
     }
 
     #[test]

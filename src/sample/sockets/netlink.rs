@@ -2,7 +2,8 @@
 //!
 //! A dump lists every socket of the network namespace, so it costs what the machine holds, not what the target does.
 //! Connections that an earlier dump has shown are therefore asked for one by one, by addresses and cookie, as long as
-//! those are fewer by far, and the dump is left to the ticks that see an inode for the first time.
+//! those are fewer by far, and the dump is left to the ticks that see an inode for the first time. An inode that no table
+//! lists is looked for again ever more seldom: it may be bound or connected later.
 //!
 //! Formats: sock_diag(7), `include/uapi/linux/{inet_diag,unix_diag,tcp}.h`. Everything is in the machine's byte order but
 //! ports and addresses, which are in the network's.
@@ -58,6 +59,9 @@ const ROWS_A_LOOKUP: usize = 2;
 /// Sockets that are asked for before their answers are read: what the socket's receive buffer holds by default.
 const LOOKUPS_AT_ONCE: usize = 32;
 
+/// An inode that no table listed is looked for again after so many reads at the latest.
+const RETRY_READS_MAX: u64 = 16;
+
 /// The kernel hands out at most 32 KiB a read.
 const BUFFER_BYTES: usize = 65_536;
 
@@ -68,8 +72,21 @@ pub(super) struct SockDiag {
     buffer: Vec<u8>,
     /// Where the sockets of the last tick were found.
     known: HashMap<u64, Known>,
+    /// Wanted sockets that no table listed: of another family, neither bound nor connected, or reset by the peer.
+    absent: HashMap<u64, Absence>,
     /// How many rows the last dump of each table had.
     rows: [usize; TABLES.len()],
+    /// How many reads there were.
+    reads: u64,
+}
+
+/// When a socket that no table listed is looked for again.
+#[derive(Debug)]
+struct Absence {
+    /// The reads to wait, doubled each time.
+    wait: u64,
+    /// The read that looks again.
+    due: u64,
 }
 
 /// Where a socket was found.
@@ -85,23 +102,47 @@ impl SockDiag {
     pub(super) fn open() -> io::Result<Self> {
         let flags = SocketFlags::CLOEXEC;
         let socket = socket_with(AddressFamily::NETLINK, NetSocketType::RAW, flags, Some(netlink::SOCK_DIAG))?;
-        Ok(SockDiag { socket, buffer: vec![0; BUFFER_BYTES], known: HashMap::new(), rows: [0; TABLES.len()] })
+        Ok(SockDiag {
+            socket,
+            buffer: vec![0; BUFFER_BYTES],
+            known: HashMap::new(),
+            absent: HashMap::new(),
+            rows: [0; TABLES.len()],
+            reads: 0,
+        })
     }
 
     /// The rows of the wanted inodes. A family that the kernel was built without is passed over.
     pub(super) fn read(&mut self, wanted: &HashSet<u64>) -> io::Result<SocketTable> {
+        self.reads += 1;
+        self.absent.retain(|inode, _| wanted.contains(inode));
         let mut found = SocketTable::with_capacity(wanted.len());
         let known = std::mem::take(&mut self.known);
-        if wanted.iter().all(|inode| known.contains_key(inode)) {
+        if wanted.iter().all(|inode| known.contains_key(inode) || self.absent.contains_key(inode)) {
             self.read_known(wanted, &known, &mut found)?;
         }
+        let mut all_asked = true;
         for table in 0..TABLES.len() {
-            if found.len() >= wanted.len() {
+            let is_missing = |inode: &u64| !found.contains_key(inode) && self.is_looked_for(*inode);
+            if found.len() >= wanted.len() || !wanted.iter().any(is_missing) {
+                all_asked = false;
                 break;
             }
             self.dump(table, wanted, &mut found)?;
         }
+        self.absent.retain(|inode, _| !found.contains_key(inode));
+        if all_asked {
+            for inode in wanted.iter().filter(|inode| !found.contains_key(inode)) {
+                let wait = self.absent.get(inode).map_or(1, |absence| (absence.wait * 2).min(RETRY_READS_MAX));
+                self.absent.insert(*inode, Absence { wait, due: self.reads + wait });
+            }
+        }
         Ok(found)
+    }
+
+    /// Whether it is worth a dump: not so while it was in none a short while ago.
+    fn is_looked_for(&self, inode: u64) -> bool {
+        self.absent.get(&inode).is_none_or(|absence| absence.due <= self.reads)
     }
 
     /// Asks only the tables that had a wanted socket at the last tick, and for TCP sockets one by one where those are few.
@@ -430,6 +471,45 @@ mod tests {
         assert_eq!((dumped.len(), diag.rows), (5, [1_000; TABLES.len()]), "no dump was needed");
         drop((client, accepted));
         assert_eq!(diag.read(&wanted).expect("reads").len(), 3);
+    }
+
+    fn unconnected(family: AddressFamily, kind: NetSocketType) -> OwnedFd {
+        socket_with(family, kind, SocketFlags::CLOEXEC, None).expect("a socket")
+    }
+
+    #[test]
+    fn sockets_that_no_table_lists_are_looked_for_ever_more_seldom() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("listens");
+        let fresh = unconnected(AddressFamily::INET, NetSocketType::STREAM);
+        let netlink = unconnected(AddressFamily::NETLINK, NetSocketType::RAW);
+        let wanted = [inode(&listener), inode(&fresh), inode(&netlink)].into();
+        let mut diag = SockDiag::open().expect("opens");
+        let mut dumps = Vec::new();
+        for read in 0..40 {
+            diag.rows = [1_000; TABLES.len()];
+            assert_eq!(diag.read(&wanted).expect("reads").len(), 1);
+            if diag.rows != [1_000; TABLES.len()] {
+                dumps.push(read);
+            }
+        }
+        assert_eq!(dumps, [0, 1, 3, 7, 15, 31]);
+        diag.read(&[inode(&listener)].into()).expect("reads");
+        assert!(diag.absent.is_empty(), "nobody wants them any more");
+    }
+
+    #[test]
+    fn a_fresh_socket_is_found_once_it_is_connected() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("listens");
+        let fresh = unconnected(AddressFamily::INET, NetSocketType::STREAM);
+        let wanted = [inode(&listener), inode(&fresh)].into();
+        let mut diag = SockDiag::open().expect("opens");
+        for _ in 0..40 {
+            assert_eq!(diag.read(&wanted).expect("reads").len(), 1);
+        }
+        rustix::net::connect(&fresh, &listener.local_addr().expect("address")).expect("connects");
+        let reads = (1..).find(|_| diag.read(&wanted).expect("reads").len() == 2);
+        assert!(reads.is_some_and(|reads| reads <= RETRY_READS_MAX), "{reads:?}");
+        assert!(diag.absent.is_empty());
     }
 
     #[test]
