@@ -196,7 +196,7 @@ fn resources(out: &mut dyn Write, report: &Report, shown: Shown) -> io::Result<(
         open.len(),
         report.population.closed_total
     )?;
-    let most = if shown.leaked || shown.closed { usize::MAX } else { SUMMARY_ROWS.max(count.min(SUMMARY_ROWS)) };
+    let most = if shown.leaked || shown.closed { usize::MAX } else { SUMMARY_ROWS };
     let cells: Vec<Vec<String>> = rows.iter().take(most).map(|it| row(report, it)).collect();
     let columns = [
         ("", Align::Left),
