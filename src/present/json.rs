@@ -26,14 +26,9 @@ pub fn report(report: &Report, with_closed: bool) -> Value {
             "verdict": finding_object(&it.verdict),
         })
     });
-    let empty = BTreeMap::new();
-    let processes = report.target.as_ref().map_or(&empty, |target| &target.processes);
     let probabilities = &report.judged.leak_probability;
     let closed = report.population.closed.values().filter(|it| with_closed || probabilities.contains_key(&it.id));
-    let resources = report.population.open.values().chain(closed).map(|lifetime| {
-        let probability = probabilities.get(&lifetime.id).copied();
-        resource(lifetime, processes, Some(report.to), probability, report.judged.is_leaked(lifetime.id))
-    });
+    let resources = report.population.open.values().chain(closed).map(|lifetime| reported(report, lifetime));
     json!({
         "schema": SCHEMA,
         "file": report.file,
@@ -60,6 +55,14 @@ pub fn report(report: &Report, with_closed: bool) -> Value {
             "cpu_seconds": cost.cpu_seconds, "memory_bytes": cost.memory_bytes, "descriptors": cost.descriptors
         })),
     })
+}
+
+/// A resource of a report.
+pub(super) fn reported(report: &Report, lifetime: &Lifetime) -> Value {
+    let empty = BTreeMap::new();
+    let processes = report.target.as_ref().map_or(&empty, |target| &target.processes);
+    let probability = report.judged.leak_probability.get(&lifetime.id).copied();
+    resource(lifetime, processes, Some(report.to), probability, report.judged.is_leaked(lifetime.id))
 }
 
 /// The object that `list -o json` prints.
