@@ -47,8 +47,11 @@ enum Samples {
 impl Replay {
     /// Reads the file and judges it.
     pub fn open(path: &Path, options: LogOptions) -> Result<Self, ReplayError> {
-        let mut replay =
-            if is_log(path)? { Self::of_log(path, log::read(path, options)?) } else { Self::of_recording(path)? };
+        let mut replay = match is_stream(path) {
+            true => Self::of_log(path, log::read(path, options).map_err(not_a_recording)?),
+            false if is_log(path)? => Self::of_log(path, log::read(path, options)?),
+            false => Self::of_recording(path)?,
+        };
         // A file is an argument: what it calls itself is not what the reader called it.
         replay.report.file = path.display().to_string();
         Ok(replay)
@@ -105,6 +108,22 @@ impl Replay {
             wanted: wanted.to_owned(),
             known: self.series.iter().map(|it| it.name.clone()).collect(),
         })
+    }
+}
+
+/// True of a pipe or a device, which is read but once: what a look at its head took would be lost. So it is taken for a
+/// log, whose reader looks at the head for itself.
+fn is_stream(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir())
+}
+
+/// A recording in a pipe; SQLite needs the file itself.
+fn not_a_recording(error: LogError) -> LogError {
+    match error {
+        LogError::Binary { path, what } if what.contains("SQLite") => {
+            LogError::Binary { path, what: "a recording, which can't be read from a pipe; name the file itself" }
+        }
+        other => other,
     }
 }
 
