@@ -34,13 +34,10 @@ pub(crate) fn write_page(replay: &Replay, path: &Path) -> Result<(), Failure> {
         Failure::new(format!("cannot write the page {}: {error}", path.display()))
             .hint(format!("ls -ld {0} and df -h {0} show why; --html OUT writes elsewhere", folder.display()))
     };
-    let mut samples = Vec::with_capacity(replay.series.len());
-    for judged in &replay.report.judged.series {
-        samples.push((judged, replay.points(&judged.series)?));
-    }
+    let important = page::most_important(&replay.report);
+    let samples = replay.all_points(&important.iter().map(|it| it.series.key).collect::<Vec<_>>())?;
     let limits = &replay.report.limits;
-    let series: Vec<PageSeries> = samples
-        .iter()
+    let series: Vec<PageSeries> = (important.iter().zip(&samples))
         .map(|(judged, points)| PageSeries {
             series: &judged.series,
             points,

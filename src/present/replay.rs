@@ -1,9 +1,10 @@
 //! From a file to a report: a recording, or a log of `unix_time,value` that stands in for one.
 
 use crate::analyse::Fold;
-use crate::model::{Points, Report, Series, SeriesKey, Unit};
+use crate::model::{Points, Report, Series, SeriesKey, Timestamp, Unit};
 use crate::store::log::{self, Log, LogError, LogOptions};
 use crate::store::{Recording, StoreError};
+use std::collections::HashMap;
 use std::io::Read;
 use std::path::Path;
 
@@ -97,6 +98,33 @@ impl Replay {
         }
     }
 
+    /// The samples of these series, in their order, by one pass. What a tick did not measure of a series between its first
+    /// and its last sample is a hole.
+    pub fn all_points(&self, wanted: &[SeriesKey]) -> Result<Vec<Points>, ReplayError> {
+        let recording = match &self.samples {
+            Samples::Recording(recording) => recording,
+            Samples::Log(points) => return Ok(vec![points.clone(); wanted.len()]),
+        };
+        let places: HashMap<SeriesKey, usize> = wanted.iter().copied().zip(0..).collect();
+        let mut all = vec![Points::default(); wanted.len()];
+        let mut times: Vec<Timestamp> = Vec::new();
+        // Of each series the tick after its last sample.
+        let mut next = vec![0; wanted.len()];
+        recording.for_each_tick(|at, values| {
+            for (key, value) in values {
+                let Some(place) = places.get(key).copied() else { continue };
+                let points = &mut all[place];
+                if !points.is_empty() {
+                    times[next[place]..].iter().for_each(|missed| points.push(*missed, f64::NAN));
+                }
+                points.push(at, *value);
+                next[place] = times.len() + 1;
+            }
+            times.push(at);
+        })?;
+        Ok(all)
+    }
+
     /// The series of that name; without one the series that people ask for: that of a log, or `connections`.
     pub fn named(&self, name: Option<&str>) -> Result<&Series, ReplayError> {
         let wanted = name.unwrap_or(match &self.samples {
@@ -133,4 +161,25 @@ fn is_log(path: &Path) -> Result<bool, StoreError> {
     // What can't be opened is explained by whoever reads it as a recording.
     let Ok(file) = std::fs::File::open(path) else { return Ok(false) };
     Ok(file.take(4096).read_to_end(&mut head).is_ok() && !head.is_empty() && log::looks_like_log(&head))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_pass_finds_what_a_pass_per_series_finds() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/format-1.unclosed");
+        let replay = Replay::open(&path, LogOptions::default()).expect("opens");
+        let wanted: Vec<SeriesKey> = replay.series.iter().rev().map(|series| series.key).collect();
+        let all = replay.all_points(&wanted).expect("reads");
+        assert_eq!(all.len(), replay.series.len());
+        let measured = |points: &Points| -> Vec<(Timestamp, f64)> {
+            let all = points.times.iter().copied().zip(points.values.iter().copied());
+            all.filter(|(_, value)| !value.is_nan()).collect()
+        };
+        for (series, points) in replay.series.iter().rev().zip(&all) {
+            assert_eq!(measured(points), measured(&replay.points(series).expect("reads")), "{}", series.name);
+        }
+    }
 }

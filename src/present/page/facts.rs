@@ -6,6 +6,7 @@ use crate::model::{Finding, Lifetime, Limit, ProcessKey, Report, Timestamp, Verd
 use crate::present::json;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
+use std::borrow::Cow;
 use std::path::Path;
 
 /// All but the resources, which are many and come later.
@@ -28,7 +29,7 @@ pub(super) struct Facts<'a> {
     /// How many of those that are listed leaked.
     leaked: usize,
     closed_total: u64,
-    notes: &'a [String],
+    notes: Vec<Cow<'a, str>>,
     cost: Option<CostFacts>,
 }
 
@@ -128,9 +129,18 @@ pub(super) fn facts<'a>(report: &'a Report, series: &[&PageSeries<'a>], layers: 
         open: report.population.open.len(),
         leaked: listed(report).filter(|lifetime| report.judged.is_leaked(lifetime.id)).count(),
         closed_total: report.population.closed_total,
-        notes: &report.notes,
+        notes: report.notes.iter().map(|note| note.as_str().into()).chain(left_out(report, series.len())).collect(),
         cost: report.cost.map(|cost| CostFacts { cpu_seconds: cost.cpu_seconds, memory_bytes: cost.memory_bytes }),
     }
+}
+
+/// The note on series that were judged and are not among the page's.
+fn left_out(report: &Report, on_page: usize) -> Option<Cow<'static, str>> {
+    let count = report.judged.series.len().checked_sub(on_page).filter(|count| *count > 0)?;
+    Some(
+        format!("{count} more series are not on this page: `unclosed show FILE -o csv --series NAME` prints one.")
+            .into(),
+    )
 }
 
 fn target(report: &Report) -> Option<TargetFacts<'_>> {
