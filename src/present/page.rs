@@ -97,6 +97,15 @@ pub fn write(out: &mut dyn Write, report: &Report, series: &[PageSeries]) -> io:
 /// The last rank of [`importance`] that is drawn without being asked for.
 const IMPORTANT: u8 = 2;
 
+/// Of a file, what [`is_page`] is to be asked about.
+pub const HEAD_LENGTH: u64 = 1024;
+
+/// True where a file that begins with `head` is a page of ours.
+pub fn is_page(head: &[u8]) -> bool {
+    let begins = TEMPLATE.split("{{").next().is_some_and(|begin| head.starts_with(begin.as_bytes()));
+    begins && String::from_utf8_lossy(head).contains("<title>unclosed</title>")
+}
+
 /// The series of a report that a page has room for, the important ones first.
 pub fn most_important(report: &Report) -> Vec<&SeriesReport> {
     let mut series: Vec<&SeriesReport> = report.judged.series.iter().collect();
@@ -188,6 +197,9 @@ mod tests {
     fn an_empty_page_is_small_and_names_no_address() {
         let page = page(&Report::default(), &[]);
         assert!(page.len() < 150_000, "{} bytes", page.len());
+        assert!(
+            is_page(&page.as_bytes()[..HEAD_LENGTH as usize]) && !is_page(b"<!doctype html>\n<title>unclosed</title>")
+        );
         let attributes = ["src=", "href=\"http", "@import", "url("];
         assert!(attributes.iter().all(|attribute| !page.contains(attribute)));
     }
