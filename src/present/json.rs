@@ -1,6 +1,6 @@
 //! The documented JSON, `"schema": "unclosed/1"`.
 
-use crate::model::{Finding, Kind, Lifetime, LifetimeId, Process, ProcessKey, Report, Target, Timestamp};
+use crate::model::{Finding, Kind, Lifetime, LifetimeId, Process, ProcessKey, Report, Resource, Target, Timestamp};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -26,14 +26,9 @@ pub fn report(report: &Report, with_closed: bool) -> Value {
             "verdict": finding_object(&it.verdict),
         })
     });
-    let empty = BTreeMap::new();
-    let processes = report.target.as_ref().map_or(&empty, |target| &target.processes);
     let probabilities = &report.judged.leak_probability;
     let closed = report.population.closed.values().filter(|it| with_closed || probabilities.contains_key(&it.id));
-    let resources = report.population.open.values().chain(closed).map(|lifetime| {
-        let probability = probabilities.get(&lifetime.id).copied();
-        resource(lifetime, processes, Some(report.to), probability, report.judged.is_leaked(lifetime.id))
-    });
+    let resources = report.population.open.values().chain(closed).map(|lifetime| reported(report, lifetime));
     json!({
         "schema": SCHEMA,
         "file": report.file,
@@ -60,6 +55,14 @@ pub fn report(report: &Report, with_closed: bool) -> Value {
             "cpu_seconds": cost.cpu_seconds, "memory_bytes": cost.memory_bytes, "descriptors": cost.descriptors
         })),
     })
+}
+
+/// A resource of a report.
+pub(super) fn reported(report: &Report, lifetime: &Lifetime) -> Value {
+    let empty = BTreeMap::new();
+    let processes = report.target.as_ref().map_or(&empty, |target| &target.processes);
+    let probability = report.judged.leak_probability.get(&lifetime.id).copied();
+    resource(lifetime, processes, Some(report.to), probability, report.judged.is_leaked(lifetime.id))
 }
 
 /// The object that `list -o json` prints.
@@ -112,6 +115,7 @@ fn resource(
     let it = &lifetime.resource;
     let pid = |key: ProcessKey| processes.get(&key).map(|process| process.id.pid);
     let first = lifetime.holders.first();
+    let (name, class) = name_and_class(it);
     let silent = match now {
         Some(now) => lifetime.silent_seconds(now),
         None => it.activity.silent_seconds,
@@ -123,7 +127,8 @@ fn resource(
         "type": it.socket_type.map(crate::model::SocketType::name),
         "fd": first.map(|holder| holder.fd),
         "access": first.and_then(|holder| holder.access).map(crate::model::Access::letter),
-        "name": it.name,
+        "name": name,
+        "class": class,
         "holders": lifetime.holders.iter().map(|holder| json!({"pid": pid(holder.process), "fd": holder.fd})).collect::<Value>(),
         "inode": it.inode,
         "local": it.local.as_ref().map(ToString::to_string),
@@ -151,6 +156,18 @@ fn resource(
     })
 }
 
+/// A file's path or a Unix socket's name; of what has neither, what the kernel calls its like: `TCP` of a socket that was
+/// never bound, `eventfd`. A resource holds both in one place, for lsof prints them in one column.
+fn name_and_class(it: &Resource) -> (Option<&str>, Option<&str>) {
+    let Some(name) = it.name.as_deref() else { return (None, None) };
+    let is_name = match it.kind {
+        Kind::File | Kind::Directory | Kind::CharDevice | Kind::BlockDevice | Kind::Pipe | Kind::Memfd => true,
+        Kind::Unix => it.local.is_some() || it.remote.is_some(),
+        _ => name.starts_with('/'),
+    };
+    if is_name { (Some(name), None) } else { (None, Some(name.strip_prefix("protocol: ").unwrap_or(name))) }
+}
+
 /// How a lifetime is called in JSON.
 pub fn identifier(id: LifetimeId) -> String {
     id.0.to_string()
@@ -164,4 +181,29 @@ fn number(value: f64) -> Value {
 /// Seconds to the millisecond, which is more than polling knows.
 fn seconds(value: f64) -> Value {
     number((value * 1000.0).round() / 1000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Address, Identity};
+
+    #[test]
+    fn a_class_is_no_name() {
+        let of = |kind, name: &str, local: Option<&str>| {
+            let mut it = Resource::new(Identity(0, 0), kind);
+            it.name = Some(name.to_owned());
+            it.local = local.map(|local| Address::Unix(local.to_owned()));
+            let (name, class) = name_and_class(&it);
+            (name.map(str::to_owned), class.map(str::to_owned))
+        };
+        let (name, class) = (|it: &str| (Some(it.to_owned()), None), |it: &str| (None, Some(it.to_owned())));
+        assert_eq!(of(Kind::Tcp, "protocol: TCP", None), class("TCP"));
+        assert_eq!(of(Kind::Eventfd, "eventfd", None), class("eventfd"));
+        assert_eq!(of(Kind::Unix, "protocol: UNIX-STREAM", None), class("UNIX-STREAM"));
+        assert_eq!(of(Kind::Unix, "protocol: x", Some("protocol: x")), name("protocol: x"));
+        assert_eq!(of(Kind::File, "/var/log/a", None), name("/var/log/a"));
+        assert_eq!(of(Kind::Memfd, "shared", None), name("shared"));
+        assert_eq!(of(Kind::Pipe, "/run/fifo", None), name("/run/fifo"));
+    }
 }

@@ -12,7 +12,7 @@
 mod blocks;
 mod facts;
 
-use crate::model::{Finding, Limit, Points, Report, Series, Verdict};
+use crate::model::{Finding, Limit, Points, Report, Series, SeriesReport, Verdict};
 use blocks::Layers;
 use serde::Serialize;
 use std::hash::{BuildHasher, RandomState};
@@ -44,6 +44,10 @@ const MODULES: [&str; 9] = [
 /// How many series are drawn without being asked for: what fits on two screens.
 const SHOWN_MAX: usize = 6;
 
+/// How many series a page has: those of a month at 5 s take half a gigabyte of memory while it is made. Its notes say how
+/// many were left out.
+pub const SERIES_MAX: usize = 64;
+
 /// A series on the page.
 #[derive(Clone, Debug)]
 pub struct PageSeries<'a> {
@@ -66,7 +70,7 @@ pub struct PageSeries<'a> {
 pub fn write(out: &mut dyn Write, report: &Report, series: &[PageSeries]) -> io::Result<()> {
     let mut out = BufWriter::with_capacity(1 << 16, out);
     let series = by_importance(series);
-    let shown = series.iter().filter(|series| importance(series) <= IMPORTANT).count().clamp(1, SHOWN_MAX);
+    let shown = series.iter().filter(|it| importance(it.series, it.verdict) <= IMPORTANT).count().clamp(1, SHOWN_MAX);
     let layers: Vec<Layers> =
         series.iter().enumerate().map(|(index, series)| Layers::new(index, series, &report.gaps)).collect();
     let nonce = nonce();
@@ -93,12 +97,29 @@ pub fn write(out: &mut dyn Write, report: &Report, series: &[PageSeries]) -> io:
 /// The last rank of [`importance`] that is drawn without being asked for.
 const IMPORTANT: u8 = 2;
 
+/// Of a file, what [`is_page`] is to be asked about.
+pub const HEAD_LENGTH: u64 = 1024;
+
+/// True where a file that begins with `head` is a page of ours.
+pub fn is_page(head: &[u8]) -> bool {
+    let begins = TEMPLATE.split("{{").next().is_some_and(|begin| head.starts_with(begin.as_bytes()));
+    begins && String::from_utf8_lossy(head).contains("<title>unclosed</title>")
+}
+
+/// The series of a report that a page has room for, the important ones first.
+pub fn most_important(report: &Report) -> Vec<&SeriesReport> {
+    let mut series: Vec<&SeriesReport> = report.judged.series.iter().collect();
+    series.sort_by_key(|it| importance(&it.series, &it.verdict));
+    series.truncate(SERIES_MAX);
+    series
+}
+
 /// What is looked at first: the connections (a log's only series), what is judged to leak, what somebody asked to
 /// measure and the two other totals; then the parts.
-fn importance(series: &PageSeries) -> u8 {
-    match series.series.name.as_str() {
+fn importance(series: &Series, verdict: &Finding) -> u8 {
+    match series.name.as_str() {
         "connections" | "value" => 0,
-        _ if matches!(series.verdict.kind, Verdict::Leak | Verdict::Plateau) => 1,
+        _ if matches!(verdict.kind, Verdict::Leak | Verdict::Plateau) => 1,
         "memory" | "descriptors" => 2,
         name if name.starts_with("disk:") || name.starts_with("command:") => 2,
         name if !name.contains(':') => 3,
@@ -109,7 +130,7 @@ fn importance(series: &PageSeries) -> u8 {
 fn by_importance<'a, 'b>(series: &'b [PageSeries<'a>]) -> Vec<&'b PageSeries<'a>> {
     let mut series: Vec<&PageSeries> = series.iter().collect();
     // Stable: equals stay in the order of the recording.
-    series.sort_by_key(|series| importance(series));
+    series.sort_by_key(|it| importance(it.series, it.verdict));
     series
 }
 
@@ -176,6 +197,9 @@ mod tests {
     fn an_empty_page_is_small_and_names_no_address() {
         let page = page(&Report::default(), &[]);
         assert!(page.len() < 150_000, "{} bytes", page.len());
+        assert!(
+            is_page(&page.as_bytes()[..HEAD_LENGTH as usize]) && !is_page(b"<!doctype html>\n<title>unclosed</title>")
+        );
         let attributes = ["src=", "href=\"http", "@import", "url("];
         assert!(attributes.iter().all(|attribute| !page.contains(attribute)));
     }
@@ -200,6 +224,25 @@ mod tests {
         let tags = |page: &str| page.matches('<').count();
         // One series of one block adds one script, opened and closed.
         assert_eq!(tags(&with), tags(&page(&Report::default(), &[])) + 2);
+    }
+
+    #[test]
+    fn series_beyond_what_a_page_has_room_for_are_told_of() {
+        let of = |index: usize| SeriesReport {
+            series: series(&format!("connections:10.0.0.{index}:5432")),
+            last: None,
+            verdict: Finding::new(if index == 99 { Verdict::Leak } else { Verdict::Clean }, "", ""),
+        };
+        let mut report = Report::default();
+        report.judged.series = (0..100).map(of).collect();
+        let kept = most_important(&report);
+        assert_eq!((kept.len(), kept[0].series.name.as_str()), (SERIES_MAX, "connections:10.0.0.99:5432"));
+        let points = Points::default();
+        let kept: Vec<PageSeries> = (kept.into_iter())
+            .map(|SeriesReport { series, verdict, .. }| PageSeries { series, points: &points, limits: vec![], verdict })
+            .collect();
+        assert!(page(&report, &kept).contains("36 more series are not on this page"));
+        assert!(!page(&Report::default(), &kept).contains("not on this page"));
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! From a file to a report: a recording, or a log of `unix_time,value` that stands in for one.
 
 use crate::analyse::Fold;
-use crate::model::{Points, Report, Series, SeriesKey, Unit};
+use crate::model::{Points, Report, Series, SeriesKey, Timestamp, Unit};
 use crate::store::log::{self, Log, LogError, LogOptions};
 use crate::store::{Recording, StoreError};
+use std::collections::HashMap;
 use std::io::Read;
 use std::path::Path;
 
@@ -47,8 +48,11 @@ enum Samples {
 impl Replay {
     /// Reads the file and judges it.
     pub fn open(path: &Path, options: LogOptions) -> Result<Self, ReplayError> {
-        let mut replay =
-            if is_log(path)? { Self::of_log(path, log::read(path, options)?) } else { Self::of_recording(path)? };
+        let mut replay = match is_stream(path) {
+            true => Self::of_log(path, log::read(path, options).map_err(not_a_recording)?),
+            false if is_log(path)? => Self::of_log(path, log::read(path, options)?),
+            false => Self::of_recording(path)?,
+        };
         // A file is an argument: what it calls itself is not what the reader called it.
         replay.report.file = path.display().to_string();
         Ok(replay)
@@ -94,6 +98,33 @@ impl Replay {
         }
     }
 
+    /// The samples of these series, in their order, by one pass. What a tick did not measure of a series between its first
+    /// and its last sample is a hole.
+    pub fn all_points(&self, wanted: &[SeriesKey]) -> Result<Vec<Points>, ReplayError> {
+        let recording = match &self.samples {
+            Samples::Recording(recording) => recording,
+            Samples::Log(points) => return Ok(vec![points.clone(); wanted.len()]),
+        };
+        let places: HashMap<SeriesKey, usize> = wanted.iter().copied().zip(0..).collect();
+        let mut all = vec![Points::default(); wanted.len()];
+        let mut times: Vec<Timestamp> = Vec::new();
+        // Of each series the tick after its last sample.
+        let mut next = vec![0; wanted.len()];
+        recording.for_each_tick(|at, values| {
+            for (key, value) in values {
+                let Some(place) = places.get(key).copied() else { continue };
+                let points = &mut all[place];
+                if !points.is_empty() {
+                    times[next[place]..].iter().for_each(|missed| points.push(*missed, f64::NAN));
+                }
+                points.push(at, *value);
+                next[place] = times.len() + 1;
+            }
+            times.push(at);
+        })?;
+        Ok(all)
+    }
+
     /// The series of that name; without one the series that people ask for: that of a log, or `connections`.
     pub fn named(&self, name: Option<&str>) -> Result<&Series, ReplayError> {
         let wanted = name.unwrap_or(match &self.samples {
@@ -108,10 +139,47 @@ impl Replay {
     }
 }
 
+/// True of a pipe or a device, which is read but once: what a look at its head took would be lost. So it is taken for a
+/// log, whose reader looks at the head for itself.
+fn is_stream(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir())
+}
+
+/// A recording in a pipe; SQLite needs the file itself.
+fn not_a_recording(error: LogError) -> LogError {
+    match error {
+        LogError::Binary { path, what } if what.contains("SQLite") => {
+            LogError::Binary { path, what: "a recording, which can't be read from a pipe; name the file itself" }
+        }
+        other => other,
+    }
+}
+
 /// True where the file is to be read as a log.
 fn is_log(path: &Path) -> Result<bool, StoreError> {
     let mut head = Vec::new();
     // What can't be opened is explained by whoever reads it as a recording.
     let Ok(file) = std::fs::File::open(path) else { return Ok(false) };
     Ok(file.take(4096).read_to_end(&mut head).is_ok() && !head.is_empty() && log::looks_like_log(&head))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_pass_finds_what_a_pass_per_series_finds() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/format-1.unclosed");
+        let replay = Replay::open(&path, LogOptions::default()).expect("opens");
+        let wanted: Vec<SeriesKey> = replay.series.iter().rev().map(|series| series.key).collect();
+        let all = replay.all_points(&wanted).expect("reads");
+        assert_eq!(all.len(), replay.series.len());
+        let measured = |points: &Points| -> Vec<(Timestamp, f64)> {
+            let all = points.times.iter().copied().zip(points.values.iter().copied());
+            all.filter(|(_, value)| !value.is_nan()).collect()
+        };
+        for (series, points) in replay.series.iter().rev().zip(&all) {
+            assert_eq!(measured(points), measured(&replay.points(series).expect("reads")), "{}", series.name);
+        }
+    }
 }

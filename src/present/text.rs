@@ -38,7 +38,7 @@ pub fn report(out: &mut dyn Write, report: &Report, shown: Shown) -> io::Result<
     summary(out, report)?;
     if shown.explain {
         for finding in &report.judged.findings {
-            writeln!(out, "\nHow {} was judged:", finding.subject)?;
+            writeln!(out, "\nHow {} was judged:", printable(&finding.subject))?;
             for step in &finding.steps {
                 writeln!(out, "  - {}", printable(step))?;
             }
@@ -71,9 +71,9 @@ pub fn summary(out: &mut dyn Write, report: &Report) -> io::Result<()> {
                 writeln!(
                     out,
                     "{} (pid {}, user {}{ended}): {}",
-                    target.name,
+                    printable(&target.name),
                     first.id.pid,
-                    first.user,
+                    printable(&first.user),
                     printable(&first.command)
                 )?;
             }
@@ -82,7 +82,7 @@ pub fn summary(out: &mut dyn Write, report: &Report) -> io::Result<()> {
                 writeln!(
                     out,
                     "{} (pid {} and {} more, {running} running at the end): {}",
-                    target.name,
+                    printable(&target.name),
                     first.id.pid,
                     all - 1,
                     printable(&first.command)
@@ -125,7 +125,7 @@ pub fn verdict(out: &mut dyn Write, finding: &Finding) -> io::Result<()> {
         writeln!(
             out,
             "       {} ({}) is reached {}, between {}{latest}",
-            end.name,
+            printable(&end.name),
             figure(end.limit),
             moment(end.at),
             moment(end.earliest)
@@ -196,7 +196,7 @@ fn resources(out: &mut dyn Write, report: &Report, shown: Shown) -> io::Result<(
         open.len(),
         report.population.closed_total
     )?;
-    let most = if shown.leaked || shown.closed { usize::MAX } else { SUMMARY_ROWS.max(count.min(SUMMARY_ROWS)) };
+    let most = if shown.leaked || shown.closed { usize::MAX } else { SUMMARY_ROWS };
     let cells: Vec<Vec<String>> = rows.iter().take(most).map(|it| row(report, it)).collect();
     let columns = [
         ("", Align::Left),
@@ -212,10 +212,11 @@ fn resources(out: &mut dyn Write, report: &Report, shown: Shown) -> io::Result<(
     ];
     table::write(out, &columns, &cells, 2)?;
     if rows.len() > most {
+        let file = printable(&report.file);
         if count > most {
-            writeln!(out, "  ... {} more that leaked: unclosed show {} --leaked", count - most, report.file)?;
+            writeln!(out, "  ... {} more that leaked: unclosed show {file} --leaked", count - most)?;
         } else {
-            writeln!(out, "  ... {} more: unclosed show {} --closed", rows.len() - most, report.file)?;
+            writeln!(out, "  ... {} more: unclosed show {file} --closed", rows.len() - most)?;
         }
     }
     Ok(())
@@ -327,4 +328,56 @@ fn notes(out: &mut dyn Write, report: &Report) -> io::Result<()> {
         )?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Exhaustion, Judged, Limit, Process, ProcessId, ProcessKey, Series, SeriesKey, Target};
+
+    #[test]
+    fn nothing_in_a_recording_drives_the_terminal() {
+        let nasty = "x\u{1b}]0;owned\u{7}\u{9b}2J\ry";
+        let text = || nasty.to_owned();
+        let process = Process {
+            id: ProcessId { boot_id: "boot".into(), pid: 1, start_ticks: 1 },
+            name: text(),
+            command: text(),
+            uid: 0,
+            user: text(),
+            started: Timestamp(0),
+            ended: None,
+        };
+        let at = Timestamp(1);
+        let exhausts = Exhaustion { limit: 1.0, name: text(), at, earliest: at, latest: None };
+        let leak = Finding {
+            since: Some(at),
+            exhausts: Some(exhausts),
+            steps: vec![text()],
+            ..Finding::new(Verdict::Leak, nasty, nasty)
+        };
+        let series = Series { key: SeriesKey(1), name: text(), unit: Unit::Count, process: None };
+        let mut all = Report {
+            file: text(),
+            target: Some(Target { name: text(), processes: [(ProcessKey(1), process.clone())].into() }),
+            ticks: 2,
+            judged: Judged {
+                series: vec![SeriesReport { series, last: None, verdict: leak.clone() }],
+                findings: vec![leak.clone(), leak],
+                ..Judged::default()
+            },
+            limits: vec![Limit { name: text(), series: text(), value: 1.0 }],
+            notes: vec![text()],
+            ..Report::default()
+        };
+        for processes in 1..=2 {
+            let mut out = Vec::new();
+            report(&mut out, &all, Shown { explain: true, ..Shown::default() }).expect("memory takes it");
+            let out = String::from_utf8(out).expect("text");
+            assert!(!out.contains(|c: char| c.is_control() && c != '\n'), "{processes} processes: {out:?}");
+            if let Some(target) = &mut all.target {
+                target.processes.insert(ProcessKey(2), process.clone());
+            }
+        }
+    }
 }

@@ -143,6 +143,20 @@ fn what_is_no_recording_at_all() {
 }
 
 #[test]
+fn a_pipe_is_read_once_and_whole() {
+    let folder = Folder::new();
+    let log: String = (0..2_000).map(|tick| format!("{},{}\n", 1_487_279_164 + 5 * tick, tick % 9)).collect();
+    let log = folder.with("tracking.log", log);
+    let whole = Run::it("show -o csv").file(&log).done().ok().out;
+    let piped = Run::shell(&format!("cat {} | $unclosed show -o csv /dev/stdin", log.display())).done().ok();
+    assert_eq!(piped.out, whole);
+    assert_eq!(whole.lines().count(), 2_000);
+    let file = recording(&folder);
+    let piped = Run::shell(&format!("cat {} | $unclosed show /dev/stdin", file.display())).done();
+    piped.fails(1, &["a recording, which can't be read from a pipe", "name the file itself"]);
+}
+
+#[test]
 fn a_log_without_a_single_sample() {
     let folder = Folder::new();
     for (name, text) in [("empty.log", ""), ("blank.log", "\n\n"), ("heading.csv", "unix_time,value\n")] {

@@ -2,8 +2,11 @@
 
 use super::PageSeries;
 use super::blocks::{Layer, Layers};
-use crate::model::{Access, Finding, Lifetime, Limit, ProcessKey, Report, State, Timestamp, VerdictChange};
+use crate::model::{Finding, Lifetime, Limit, ProcessKey, Report, Timestamp, VerdictChange};
+use crate::present::json;
 use serde::{Serialize, Serializer};
+use serde_json::Value;
+use std::borrow::Cow;
 use std::path::Path;
 
 /// All but the resources, which are many and come later.
@@ -26,7 +29,7 @@ pub(super) struct Facts<'a> {
     /// How many of those that are listed leaked.
     leaked: usize,
     closed_total: u64,
-    notes: &'a [String],
+    notes: Vec<Cow<'a, str>>,
     cost: Option<CostFacts>,
 }
 
@@ -98,7 +101,7 @@ struct CostFacts {
 pub(super) fn facts<'a>(report: &'a Report, series: &[&PageSeries<'a>], layers: &[Layers], shown: usize) -> Facts<'a> {
     let file_name = Path::new(&report.file).file_name();
     Facts {
-        schema: "unclosed/1",
+        schema: json::SCHEMA,
         // A page is sent to others; the folder it was made in is none of their business.
         file: file_name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
         target: target(report),
@@ -126,9 +129,18 @@ pub(super) fn facts<'a>(report: &'a Report, series: &[&PageSeries<'a>], layers: 
         open: report.population.open.len(),
         leaked: listed(report).filter(|lifetime| report.judged.is_leaked(lifetime.id)).count(),
         closed_total: report.population.closed_total,
-        notes: &report.notes,
+        notes: report.notes.iter().map(|note| note.as_str().into()).chain(left_out(report, series.len())).collect(),
         cost: report.cost.map(|cost| CostFacts { cpu_seconds: cost.cpu_seconds, memory_bytes: cost.memory_bytes }),
     }
+}
+
+/// The note on series that were judged and are not among the page's.
+fn left_out(report: &Report, on_page: usize) -> Option<Cow<'static, str>> {
+    let count = report.judged.series.len().checked_sub(on_page).filter(|count| *count > 0)?;
+    Some(
+        format!("{count} more series are not on this page: `unclosed show FILE -o csv --series NAME` prints one.")
+            .into(),
+    )
 }
 
 fn target(report: &Report) -> Option<TargetFacts<'_>> {
@@ -177,67 +189,17 @@ fn listed(report: &Report) -> impl Iterator<Item = &Lifetime> {
 /// The rows of the table; one is made at a time.
 pub(super) struct Resources<'a>(pub(super) &'a Report);
 
-#[derive(Serialize)]
-struct ResourceFacts<'a> {
-    id: String,
-    kind: &'static str,
-    fd: Option<i32>,
-    access: Option<&'static str>,
-    name: Option<&'a str>,
-    holders: Vec<HolderFacts>,
-    inode: Option<u64>,
-    local: Option<String>,
-    remote: Option<String>,
-    state: Option<&'static str>,
-    opened: Timestamp,
-    opened_after: Option<Timestamp>,
-    opened_exact: bool,
-    closed: Option<Timestamp>,
-    age_seconds: f64,
-    silent_seconds: Option<f64>,
-    bytes_sent: Option<u64>,
-    bytes_received: Option<u64>,
-    leaked: bool,
-    leak_probability: Option<f64>,
-}
-
-#[derive(Serialize)]
-struct HolderFacts {
-    pid: Option<u32>,
-    fd: i32,
-}
-
 impl Serialize for Resources<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(listed(self.0).map(|lifetime| of_resource(self.0, lifetime)))
+        serializer.collect_seq(listed(self.0).map(|lifetime| row(self.0, lifetime)))
     }
 }
 
-fn of_resource<'a>(report: &Report, lifetime: &'a Lifetime) -> ResourceFacts<'a> {
-    let resource = &lifetime.resource;
-    let first = lifetime.holders.first();
-    ResourceFacts {
-        id: lifetime.id.0.to_string(),
-        kind: resource.kind.name(),
-        fd: first.map(|holder| holder.fd),
-        access: first.and_then(|holder| holder.access).map(Access::letter),
-        name: resource.name.as_deref(),
-        holders: (lifetime.holders.iter())
-            .map(|holder| HolderFacts { pid: pid(report, holder.process), fd: holder.fd })
-            .collect(),
-        inode: resource.inode,
-        local: resource.local.as_ref().map(ToString::to_string),
-        remote: resource.remote.as_ref().map(ToString::to_string),
-        state: resource.state.map(State::name),
-        opened: lifetime.opened,
-        opened_after: lifetime.opened_after,
-        opened_exact: lifetime.opened_exact,
-        closed: lifetime.closed,
-        age_seconds: lifetime.age_seconds(report.to),
-        silent_seconds: lifetime.silent_seconds(report.to),
-        bytes_sent: resource.activity.bytes_sent,
-        bytes_received: resource.activity.bytes_received,
-        leaked: report.judged.is_leaked(lifetime.id),
-        leak_probability: report.judged.leak_probability.get(&lifetime.id).copied(),
+/// A row without what is unknown: a page reads what is not there as it reads `null`, and rows are many.
+fn row(report: &Report, lifetime: &Lifetime) -> Value {
+    let mut row = json::reported(report, lifetime);
+    if let Value::Object(fields) = &mut row {
+        fields.retain(|_, value| !value.is_null());
     }
+    row
 }
