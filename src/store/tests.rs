@@ -1,7 +1,10 @@
 //! The recording's promises as properties: what is written is read back, in order, and retention keeps what is open.
 
 use super::{Recording, Retention, Writer};
-use crate::model::{Closing, Identity, Kind, Lifetime, LifetimeId, Resource, Series, SeriesKey, Tick, Timestamp, Unit};
+use crate::model::{
+    Address, Closing, Identity, Kind, Lifetime, LifetimeId, Population, Resource, Series, SeriesKey, Tick, Timestamp,
+    Unit,
+};
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -112,4 +115,25 @@ fn the_oldest_go_when_it_outgrows_its_size_and_what_is_open_stays() {
     assert!(kept.len() > 5_000 && kept.len() < 35_000, "{}", kept.len());
     assert_eq!(kept.last().map(|it| it.0), Some(at(39_999)));
     assert!(recording.population().expect("reads").open.contains_key(&LifetimeId(1)));
+}
+
+#[test]
+fn memory_and_the_recording_count_by_the_same_groups_and_there_is_a_bound() {
+    let mut opened: Vec<Lifetime> = (0..6_000).map(|id| open(id, 0)).collect();
+    for lifetime in &mut opened {
+        let id = lifetime.id.0;
+        lifetime.resource.remote = Some(Address::parse(&format!("10.0.{}.{}:5432", id / 250, id % 250)));
+    }
+    let mut population = Population::default();
+    let first = Tick { at: at(0), opened: opened.clone(), ..Tick::default() };
+    population.apply(&first);
+    for lifetime in &mut opened {
+        lifetime.closed = Some(at(1));
+    }
+    let second = Tick { at: at(1), closed: population.close(opened), ..Tick::default() };
+    population.apply(&second);
+    let (_, recording) = kept(&[first, second], Retention::default(), false);
+    let recorded = recording.population().expect("reads");
+    assert_eq!(recorded.tallies, population.tallies);
+    assert!(recorded.tallies.len() < 5_000 && recorded.closed_total == 6_000);
 }

@@ -3,8 +3,9 @@
 use super::block;
 use super::error::StoreError;
 use super::schema;
-use crate::model::{Lifetime, Points, Series, SeriesKey, SocketType, Tick, Timestamp, VerdictChange};
+use crate::model::{Group, Lifetime, Points, Series, SeriesKey, SocketType, Tally, Tick, Timestamp, VerdictChange};
 use rusqlite::{CachedStatement, Connection, OpenFlags, Transaction, params};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -45,6 +46,8 @@ pub struct Writer {
     /// The ticks that are rows, not sealed yet.
     unsealed: Vec<(Timestamp, Vec<(SeriesKey, f64)>)>,
     unsealed_values: usize,
+    /// The groups that tallies tell apart; none at first, for a recording always begins empty.
+    groups: BTreeSet<Group>,
 }
 
 impl Writer {
@@ -80,7 +83,14 @@ impl Writer {
                 params![program, every.as_secs_f64(), target],
             )
             .map_err(failed)?;
-        Ok(Writer { path: path.to_owned(), connection, retention, unsealed: Vec::new(), unsealed_values: 0 })
+        Ok(Writer {
+            path: path.to_owned(),
+            connection,
+            retention,
+            unsealed: Vec::new(),
+            unsealed_values: 0,
+            groups: BTreeSet::new(),
+        })
     }
 
     /// Where it is.
@@ -90,11 +100,28 @@ impl Writer {
 
     /// Writes a tick, all of it or nothing, and the verdict where it has changed.
     pub fn append(&mut self, tick: &Tick, verdict: Option<&VerdictChange>) -> Result<(), StoreError> {
+        let tallies = self.tallies(tick);
+        self.write(tick, verdict.map_or(&[], std::slice::from_ref), &tallies)
+    }
+
+    /// What a tick adds to the tallies. Ticks are to be counted in their order, whenever they are written.
+    pub(super) fn tallies(&mut self, tick: &Tick) -> BTreeMap<Group, Tally> {
+        Tally::of(tick, &mut self.groups)
+    }
+
+    /// Writes a tick with what it adds to the tallies, all of it or nothing.
+    pub(super) fn write(
+        &mut self,
+        tick: &Tick,
+        verdicts: &[VerdictChange],
+        tallies: &BTreeMap<Group, Tally>,
+    ) -> Result<(), StoreError> {
         let path = self.path.clone();
         let seals = self.unsealed.len() + 1 >= SEAL_TICKS || self.unsealed_values + tick.values.len() >= SEAL_VALUES;
         let transaction = self.connection.transaction().map_err(|source| StoreError::sqlite(&path, source))?;
         write_tick(&transaction, tick)
-            .and_then(|()| verdict.map_or(Ok(()), |verdict| write_verdict(&transaction, verdict)))
+            .and_then(|()| write_tallies(&transaction, tallies))
+            .and_then(|()| verdicts.iter().try_for_each(|verdict| write_verdict(&transaction, verdict)))
             .and_then(|()| {
                 if seals {
                     let mut ticks: Vec<(Timestamp, &[(SeriesKey, f64)])> =
@@ -235,6 +262,16 @@ fn write_verdict(transaction: &Transaction, verdict: &VerdictChange) -> rusqlite
     Ok(())
 }
 
+fn write_tallies(transaction: &Transaction, tallies: &BTreeMap<Group, Tally>) -> rusqlite::Result<()> {
+    let mut write = transaction.prepare_cached(
+        "INSERT INTO tally VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET opened = opened + ?3, closed = closed + ?4",
+    )?;
+    for (group, tally) in tallies {
+        write.execute(params![group.kind.name(), group.endpoint, tally.opened as i64, tally.closed as i64])?;
+    }
+    Ok(())
+}
+
 fn write_lifetimes(transaction: &Transaction, tick: &Tick) -> rusqlite::Result<()> {
     let mut write = transaction.prepare_cached(
         "INSERT OR REPLACE INTO lifetime VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -242,15 +279,10 @@ fn write_lifetimes(transaction: &Transaction, tick: &Tick) -> rusqlite::Result<(
     let mut activity = transaction.prepare_cached("INSERT OR REPLACE INTO activity VALUES (?, ?, ?, ?)")?;
     let mut forget_holders = transaction.prepare_cached("DELETE FROM holder WHERE lifetime = ?")?;
     let mut hold = transaction.prepare_cached("INSERT OR REPLACE INTO holder VALUES (?, ?, ?, ?)")?;
-    let mut tally = transaction.prepare_cached(
-        "INSERT INTO tally VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET opened = opened + ?3, closed = closed + ?4",
-    )?;
     for lifetime in &tick.opened {
         write_lifetime(&mut write, lifetime)?;
         write_activity(&mut activity, lifetime)?;
         write_holders(&mut hold, lifetime)?;
-        let group = lifetime.group();
-        tally.execute(params![group.kind.name(), group.endpoint, 1, 0])?;
     }
     for lifetime in &tick.changed {
         write_lifetime(&mut write, lifetime)?;
@@ -260,10 +292,6 @@ fn write_lifetimes(transaction: &Transaction, tick: &Tick) -> rusqlite::Result<(
     }
     for closing in &tick.closed {
         let lifetime = &closing.lifetime;
-        if !lifetime.ended_with_process {
-            let group = lifetime.group();
-            tally.execute(params![group.kind.name(), group.endpoint, 0, 1])?;
-        }
         for gone in closing.evicted.into_iter().chain((!closing.kept).then_some(lifetime.id)) {
             forget_lifetime(transaction, gone.0 as i64)?;
         }
@@ -331,7 +359,7 @@ fn forget_lifetime(transaction: &Transaction, id: i64) -> rusqlite::Result<()> {
 /// Turns the unsealed ticks into one segment.
 fn seal(transaction: &Transaction, ticks: &[(Timestamp, &[(SeriesKey, f64)])]) -> rusqlite::Result<()> {
     let times: Vec<f64> = ticks.iter().map(|(at, _)| at.0 as f64).collect();
-    let mut columns: std::collections::BTreeMap<SeriesKey, Vec<f64>> = std::collections::BTreeMap::new();
+    let mut columns: BTreeMap<SeriesKey, Vec<f64>> = BTreeMap::new();
     for (row, (_, values)) in ticks.iter().enumerate() {
         for (key, value) in *values {
             columns.entry(*key).or_insert_with(|| vec![f64::NAN; ticks.len()])[row] = *value;
