@@ -137,3 +137,23 @@ fn memory_and_the_recording_count_by_the_same_groups_and_there_is_a_bound() {
     assert_eq!(recorded.tallies, population.tallies);
     assert!(recorded.tallies.len() < 5_000 && recorded.closed_total == 6_000);
 }
+
+#[test]
+fn a_tick_without_values_is_a_tick() {
+    let empty = |second| Tick { at: at(second), ..Tick::default() };
+    // Unsealed, sealed with others, and a segment of nothing else.
+    for length in [3, 720, 1_500] {
+        for first in [empty(0), named(tick(0, 1.0))] {
+            let mut ticks: Vec<Tick> = (0..length).map(empty).collect();
+            ticks[0] = first;
+            let (kept, recording) = kept(&ticks, Retention::default(), false);
+            let measured = u64::from(!ticks[0].values.is_empty());
+            assert_eq!(kept.iter().filter(|(_, value)| !f64::from_bits(*value).is_nan()).count() as u64, measured);
+            let facts = recording.facts().expect("reads");
+            assert_eq!((facts.from, facts.to, facts.ticks), (at(0), at(length - 1), length as u64));
+            let mut times = Vec::new();
+            recording.for_each_tick(|at, _| times.push(at)).expect("reads");
+            assert_eq!(times, ticks.iter().map(|tick| tick.at).collect::<Vec<_>>());
+        }
+    }
+}

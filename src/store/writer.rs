@@ -202,12 +202,11 @@ fn write_tick(transaction: &Transaction, tick: &Tick) -> rusqlite::Result<()> {
     for series in &tick.added {
         write_series(transaction, series)?;
     }
-    if !tick.values.is_empty() {
-        let keys: Vec<f64> = tick.values.iter().map(|(key, _)| f64::from(key.0)).collect();
-        let values: Vec<f64> = tick.values.iter().map(|(_, value)| *value).collect();
-        let columns = block::encode(&[&keys, &values]);
-        transaction.prepare_cached("INSERT OR REPLACE INTO tick VALUES (?, ?)")?.execute(params![at, columns])?;
-    }
+    // Also where nothing was measured, as at the end of a target: the tick was taken, and a replay is to know it.
+    let keys: Vec<f64> = tick.values.iter().map(|(key, _)| f64::from(key.0)).collect();
+    let values: Vec<f64> = tick.values.iter().map(|(_, value)| *value).collect();
+    let columns = block::encode(&[&keys, &values]);
+    transaction.prepare_cached("INSERT OR REPLACE INTO tick VALUES (?, ?)")?.execute(params![at, columns])?;
     write_lifetimes(transaction, tick)?;
     for limit in &tick.limits {
         transaction
