@@ -3,7 +3,7 @@
 use super::{Recording, Retention, Writer};
 use crate::model::{
     Address, Closing, Identity, Kind, Lifetime, LifetimeId, Population, Resource, Series, SeriesKey, Tick, Timestamp,
-    Unit,
+    Unit, Verdict, VerdictChange,
 };
 use proptest::prelude::*;
 use std::time::Duration;
@@ -156,4 +156,67 @@ fn a_tick_without_values_is_a_tick() {
             assert_eq!(times, ticks.iter().map(|tick| tick.at).collect::<Vec<_>>());
         }
     }
+}
+
+/// How many pages of a recording nothing is on, and how many there are.
+fn pages(path: &std::path::Path) -> (i64, i64) {
+    let connection = rusqlite::Connection::open(path).expect("opens");
+    let pragma = |name| connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0)).expect("reads");
+    (pragma("freelist_count"), pragma("page_count"))
+}
+
+#[test]
+fn what_retention_frees_is_given_back() {
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    let path = folder.path().join("r.unclosed");
+    let retention = Retention { age: Duration::from_secs(60), ..Retention::default() };
+    let mut writer = Writer::create(&path, Duration::from_secs(1), "test", retention).expect("created");
+    for second in 0..1_440 {
+        let mut tick = tick(second, 1.0);
+        if second == 0 {
+            tick.opened = (0..5_000).map(|id| open(id, 0)).collect();
+        }
+        if second == 1 {
+            let closed = (0..5_000).map(|id| Lifetime { closed: Some(at(1)), ..open(id, 0) });
+            tick.closed = closed.map(|lifetime| Closing { lifetime, kept: true, evicted: None }).collect();
+        }
+        writer.append(&tick, None).expect("written");
+        if second == 700 {
+            assert!(pages(&path).1 > 60);
+        }
+    }
+    let (free, all) = pages(&path);
+    assert!(free <= 2 && all < 60, "{free} of {all} pages are free");
+}
+
+#[test]
+fn samples_are_not_dropped_for_what_dropping_does_not_free() {
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    let path = folder.path().join("r.unclosed");
+    let retention = Retention { bytes: 200_000, ..Retention::default() };
+    let mut writer = Writer::create(&path, Duration::from_secs(1), "test", retention).expect("created");
+    // More is open than the file may hold.
+    writer.append(&Tick { opened: (0..5_000).map(|id| open(id, 0)).collect(), ..tick(0, 1.0) }, None).expect("written");
+    for second in 1..7_200 {
+        writer.append(&tick(second, 1.0), None).expect("written");
+    }
+    let connection = rusqlite::Connection::open(&path).expect("opens");
+    let segments: i64 = connection.query_row("SELECT count(*) FROM segment", [], |row| row.get(0)).expect("reads");
+    assert_eq!(segments, 10);
+}
+
+#[test]
+fn notes_and_verdicts_are_bounded() {
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    let path = folder.path().join("r.unclosed");
+    let mut writer = Writer::create(&path, Duration::from_secs(1), "test", Retention::default()).expect("created");
+    for second in 0..1_500 {
+        let tick = Tick { notes: vec!["the same".into(), format!("tick {second}")], ..tick(second, 1.0) };
+        let verdict = VerdictChange { at: at(second), kind: Verdict::Undecided, sentence: format!("{second}") };
+        writer.append(&tick, Some(&verdict)).expect("written");
+    }
+    let facts = Recording::open(&path).and_then(|it| it.facts()).expect("reads");
+    assert_eq!(facts.notes.len(), 1_001);
+    assert!(facts.notes.iter().any(|note| note == "further notes were not kept"));
+    assert_eq!((facts.history.len(), facts.history[0].at, facts.history[999].at), (1_000, at(500), at(1_499)));
 }

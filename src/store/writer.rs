@@ -12,11 +12,21 @@ use std::time::Duration;
 /// Ticks that make a segment: an hour at 5 s.
 const SEAL_TICKS: usize = 720;
 
-/// Values that make a segment sooner, where there are many series: 8 MB in memory at the most.
+/// Values, holes included, that make a segment sooner, where there are many series: 8 MB in memory. A reader refuses 16
+/// times as many.
 const SEAL_VALUES: usize = 1 << 20;
 
 /// Ticks of a segment of an imported log: long enough to compress well, short enough to read one for a zoom.
 const IMPORT_TICKS: usize = 8_192;
+
+/// Notes that are kept, each a row: one that names what changes must not fill the disk.
+const NOTES_MAX: i64 = 1_000;
+
+/// The one row in which further notes are counted.
+const FURTHER_NOTES: &str = "further notes were not kept";
+
+/// Changes of the verdict that are kept, the latest.
+const VERDICTS_MAX: i64 = 1_000;
 
 /// How long a reader may hold us up before a tick counts as not written.
 const BUSY: Duration = Duration::from_secs(2);
@@ -45,7 +55,8 @@ pub struct Writer {
     retention: Retention,
     /// The ticks that are rows, not sealed yet.
     unsealed: Vec<(Timestamp, Vec<(SeriesKey, f64)>)>,
-    unsealed_values: usize,
+    /// The series that these have: each is a column of the segment, however often it was measured.
+    unsealed_series: BTreeSet<SeriesKey>,
     /// The groups that tallies tell apart; none at first, for a recording always begins empty.
     groups: BTreeSet<Group>,
 }
@@ -88,7 +99,7 @@ impl Writer {
             connection,
             retention,
             unsealed: Vec::new(),
-            unsealed_values: 0,
+            unsealed_series: BTreeSet::new(),
             groups: BTreeSet::new(),
         })
     }
@@ -117,7 +128,9 @@ impl Writer {
         tallies: &BTreeMap<Group, Tally>,
     ) -> Result<(), StoreError> {
         let path = self.path.clone();
-        let seals = self.unsealed.len() + 1 >= SEAL_TICKS || self.unsealed_values + tick.values.len() >= SEAL_VALUES;
+        self.unsealed_series.extend(tick.values.iter().map(|(key, _)| *key));
+        let rows = self.unsealed.len() + 1;
+        let seals = rows >= SEAL_TICKS || rows * self.unsealed_series.len() >= SEAL_VALUES;
         let transaction = self.connection.transaction().map_err(|source| StoreError::sqlite(&path, source))?;
         write_tick(&transaction, tick)
             .and_then(|()| write_tallies(&transaction, tallies))
@@ -136,12 +149,11 @@ impl Writer {
             .map_err(|source| StoreError::sqlite(&path, source))?;
         if seals {
             self.unsealed.clear();
-            self.unsealed_values = 0;
+            self.unsealed_series.clear();
             // What was freed goes back to the file system; not doing so now only keeps it for later.
-            let _ = self.connection.execute_batch("PRAGMA incremental_vacuum(1000)");
+            let _ = give_back(&self.connection);
         } else {
             self.unsealed.push((tick.at, tick.values.clone()));
-            self.unsealed_values += tick.values.len();
         }
         Ok(())
     }
@@ -228,8 +240,7 @@ fn write_tick(transaction: &Transaction, tick: &Tick) -> rusqlite::Result<()> {
             .execute(params![event.at.0, event.process.map(|key| key.0), event.kind.name(), event.text])?;
     }
     for note in &tick.notes {
-        let upsert = "INSERT INTO note VALUES (?1, ?2, ?2, 1) ON CONFLICT DO UPDATE SET last = ?2, ticks = ticks + 1";
-        transaction.prepare_cached(upsert)?.execute(params![note, at])?;
+        write_note(transaction, note, at)?;
     }
     if let Some(cost) = &tick.cost {
         transaction.prepare_cached("INSERT OR REPLACE INTO cost VALUES (1, ?, ?, ?)")?.execute(params![
@@ -252,12 +263,28 @@ fn write_series(transaction: &Transaction, series: &Series) -> rusqlite::Result<
     Ok(())
 }
 
+fn write_note(transaction: &Transaction, note: &str, at: i64) -> rusqlite::Result<()> {
+    let mut again = transaction.prepare_cached("UPDATE note SET last = ?2, ticks = ticks + 1 WHERE text = ?1")?;
+    if again.execute(params![note, at])? > 0 {
+        return Ok(());
+    }
+    let mut known = transaction.prepare_cached("SELECT count(*) FROM note")?;
+    let has_room = known.query_row([], |row| row.get::<_, i64>(0))? < NOTES_MAX;
+    let note = if has_room { note } else { FURTHER_NOTES };
+    let upsert = "INSERT INTO note VALUES (?1, ?2, ?2, 1) ON CONFLICT DO UPDATE SET last = ?2, ticks = ticks + 1";
+    transaction.prepare_cached(upsert)?.execute(params![note, at])?;
+    Ok(())
+}
+
 fn write_verdict(transaction: &Transaction, verdict: &VerdictChange) -> rusqlite::Result<()> {
     transaction.prepare_cached("INSERT INTO verdict(at, kind, sentence) VALUES (?, ?, ?)")?.execute(params![
         verdict.at.0,
         verdict.kind.word(),
         verdict.sentence
     ])?;
+    transaction
+        .prepare_cached("DELETE FROM verdict WHERE id <= (SELECT max(id) FROM verdict) - ?")?
+        .execute([VERDICTS_MAX])?;
     Ok(())
 }
 
@@ -390,6 +417,13 @@ fn retain(transaction: &Transaction, retention: Retention, now: Timestamp) -> ru
     let pragma = |name: &str| transaction.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0));
     let page_bytes = pragma("page_size")?;
     while (pragma("page_count")? - pragma("freelist_count")?) * page_bytes > retention.bytes as i64 {
+        // Where samples and events are the smaller part, dropping them would lose them and hardly mend anything: what
+        // fills the file is what is open. They keep a quarter.
+        let droppable =
+            "SELECT (SELECT total(length(columns)) FROM segment) + (SELECT total(length(text) + 32) FROM event)";
+        if transaction.query_row(droppable, [], |row| row.get::<_, f64>(0))? <= retention.bytes as f64 / 4.0 {
+            break;
+        }
         let oldest = "SELECT last FROM segment WHERE last < (SELECT max(last) FROM segment) ORDER BY first LIMIT 1";
         let Ok(last) = transaction.query_row(oldest, [], |row| row.get::<_, i64>(0)) else { break };
         drop_before(transaction, last + 1)?;
@@ -397,10 +431,21 @@ fn retain(transaction: &Transaction, retention: Retention, now: Timestamp) -> ru
     Ok(())
 }
 
+/// Gives the pages that nothing is on back to the file system.
+fn give_back(connection: &Connection) -> rusqlite::Result<()> {
+    let mut vacuum = connection.prepare("PRAGMA incremental_vacuum")?;
+    let mut steps = vacuum.query([])?;
+    // Each step frees one page.
+    while steps.next()?.is_some() {}
+    Ok(())
+}
+
 fn drop_before(transaction: &Transaction, moment: i64) -> rusqlite::Result<()> {
     transaction.execute("DELETE FROM segment WHERE last < ?", [moment])?;
     transaction.execute("DELETE FROM gap WHERE until < ?", [moment])?;
     transaction.execute("DELETE FROM event WHERE at < ?", [moment])?;
+    let latest = "SELECT max(id) FROM bound GROUP BY name, series";
+    transaction.execute(&format!("DELETE FROM bound WHERE at < ? AND id NOT IN ({latest})"), [moment])?;
     for table in ["activity", "holder"] {
         let sql = format!("DELETE FROM {table} WHERE lifetime IN (SELECT id FROM lifetime WHERE closed < ?)");
         transaction.execute(&sql, [moment])?;
