@@ -1,7 +1,7 @@
 //! Every lifetime so far: the open ones each, the closed ones as totals and a bounded uniform sample.
 
 use super::{Closing, Kind, Lifetime, LifetimeId, Tick};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How many closed lifetimes are kept as rows: the healthy ones that leaked ones are held against. 10,000 give a
 /// quantile of 99% to within 0.2 points and cost some 3 MB in memory and on disk.
@@ -29,6 +29,32 @@ pub struct Tally {
     pub closed: u64,
 }
 
+impl Tally {
+    /// What a tick adds, by group. `known` are the groups that are told apart so far: whoever counts a run of ticks keeps
+    /// it from one to the next, so that memory and the recording count alike.
+    pub fn of(tick: &Tick, known: &mut BTreeSet<Group>) -> BTreeMap<Group, Tally> {
+        let mut group_of = |lifetime: &Lifetime| {
+            let mut group = lifetime.group();
+            if !known.contains(&group) {
+                if known.len() >= GROUPS_MAX {
+                    group.endpoint.clear();
+                }
+                known.insert(group.clone());
+            }
+            group
+        };
+        let mut tallies: BTreeMap<Group, Tally> = BTreeMap::new();
+        for lifetime in &tick.opened {
+            tallies.entry(group_of(lifetime)).or_default().opened += 1;
+        }
+        // What the kernel closed, late or not, is no yardstick for what the program closes.
+        for closing in tick.closed.iter().filter(|closing| !closing.lifetime.ended_with_process) {
+            tallies.entry(group_of(&closing.lifetime)).or_default().closed += 1;
+        }
+        tallies
+    }
+}
+
 /// What has been open so far.
 #[derive(Clone, Debug, Default)]
 pub struct Population {
@@ -41,6 +67,7 @@ pub struct Population {
     /// How many lifetimes ended by being closed, whatever their group.
     pub closed_total: u64,
     sample: Vec<LifetimeId>,
+    groups: BTreeSet<Group>,
 }
 
 impl Population {
@@ -49,6 +76,7 @@ impl Population {
         Population {
             closed_total: tallies.values().map(|tally| tally.closed).sum(),
             sample: closed.iter().map(|lifetime| lifetime.id).collect(),
+            groups: tallies.keys().cloned().collect(),
             open: open.into_iter().map(|lifetime| (lifetime.id, lifetime)).collect(),
             closed: closed.into_iter().map(|lifetime| (lifetime.id, lifetime)).collect(),
             tallies,
@@ -57,8 +85,12 @@ impl Population {
 
     /// Takes a tick in. Ticks come in the order of their times; closings were made by [`Population::close`].
     pub fn apply(&mut self, tick: &Tick) {
+        for (group, added) in Tally::of(tick, &mut self.groups) {
+            let tally = self.tallies.entry(group).or_default();
+            tally.opened += added.opened;
+            tally.closed += added.closed;
+        }
         for lifetime in &tick.opened {
-            self.tally(lifetime).opened += 1;
             self.open.insert(lifetime.id, lifetime.clone());
         }
         for lifetime in &tick.changed {
@@ -72,10 +104,8 @@ impl Population {
             }
             self.open.remove(&lifetime.id);
             if lifetime.ended_with_process {
-                // The kernel closed it, late or not: that is no yardstick for what the program closes.
                 continue;
             }
-            self.tally(lifetime).closed += 1;
             self.closed_total += 1;
             if let Some(evicted) = closing.evicted {
                 self.closed.remove(&evicted);
@@ -111,14 +141,6 @@ impl Population {
             Closing { lifetime, kept: true, evicted: Some(evicted) }
         };
         lifetimes.into_iter().map(&mut decide).collect()
-    }
-
-    fn tally(&mut self, lifetime: &Lifetime) -> &mut Tally {
-        let mut group = lifetime.group();
-        if self.tallies.len() >= GROUPS_MAX && !self.tallies.contains_key(&group) {
-            group.endpoint.clear();
-        }
-        self.tallies.entry(group).or_default()
     }
 }
 

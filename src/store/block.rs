@@ -23,8 +23,12 @@ use flate2::read::DeflateDecoder;
 use flate2::write::DeflateEncoder;
 use std::io::{Read, Write};
 
-/// The largest number of values that a column may claim, so that a damaged block can't ask for all memory.
+/// The largest number of values that a block's columns may claim together, so that a damaged or a hostile one can't ask
+/// for all memory: 128 MB of them, 16 times what the writer seals at.
 const COUNT_MAX: usize = 1 << 24;
+
+/// The bytes that a block may inflate to: eight a value, and a quarter more for headers and the bits of holes.
+const INFLATED_MAX: usize = COUNT_MAX * 10;
 
 /// Whole numbers beyond this aren't exact in a float.
 const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
@@ -56,11 +60,17 @@ pub fn encode(columns: &[&[f64]]) -> Vec<u8> {
 /// Unpacks the columns of a block.
 pub fn decode(block: &[u8]) -> Result<Vec<Vec<f64>>, BlockError> {
     let mut plain = Vec::with_capacity(block.len() * 4);
-    DeflateDecoder::new(block).read_to_end(&mut plain)?;
+    DeflateDecoder::new(block).take(INFLATED_MAX as u64 + 1).read_to_end(&mut plain)?;
+    if plain.len() > INFLATED_MAX {
+        return Err(BlockError::Damaged("it inflates to more than is ever written"));
+    }
     let mut rest = plain.as_slice();
     let mut columns = Vec::new();
+    let mut room = COUNT_MAX;
     while !rest.is_empty() {
-        columns.push(decode_column(&mut rest)?);
+        let column = decode_column(&mut rest, room)?;
+        room -= column.len();
+        columns.push(column);
     }
     Ok(columns)
 }
@@ -92,11 +102,12 @@ fn encode_column(values: &[f64], out: &mut Vec<u8>) {
     }
 }
 
-fn decode_column(rest: &mut &[u8]) -> Result<Vec<f64>, BlockError> {
+/// Unpacks a column of at most `room` values.
+fn decode_column(rest: &mut &[u8], room: usize) -> Result<Vec<f64>, BlockError> {
     let header = take(rest, 8)?;
     let (form, scale, holes, width) = (header[0], header[1], header[2] == 1, usize::from(header[3]));
     let count = u32::from_le_bytes([header[4], header[5], header[6], header[7]]) as usize;
-    if form > 3 || scale > 9 || width == 0 || width > 8 || count > COUNT_MAX {
+    if form > 3 || scale > 9 || width == 0 || width > 8 || count > room {
         return Err(BlockError::Damaged("a column's header makes no sense"));
     }
     let present = if holes { Some(take(rest, count.div_ceil(8))?) } else { None };
@@ -226,6 +237,26 @@ mod tests {
             block.splice(0..0, encode(&[&[1.0, 2.0, 3.5]]));
             let _ = decode(&block);
         }
+    }
+
+    #[test]
+    fn a_block_that_inflates_without_end_is_refused() {
+        let deflated = |piece: &[u8], times: usize| {
+            let mut encoder = DeflateEncoder::new(Vec::new(), Compression::fast());
+            for _ in 0..times {
+                encoder.write_all(piece).expect("memory");
+            }
+            encoder.finish().expect("memory")
+        };
+        let zeros = deflated(&[0; 1 << 20], INFLATED_MAX / (1 << 20) + 1);
+        assert!(zeros.len() < 1 << 20, "{}", zeros.len());
+        assert!(matches!(decode(&zeros), Err(BlockError::Damaged("it inflates to more than is ever written"))));
+        // Holes take a bit each and 64 once they are unpacked: each column may have so many, not all of them.
+        let mut holes = vec![3, 0, 1, 8];
+        holes.extend((COUNT_MAX as u32 / 2).to_le_bytes());
+        holes.extend(vec![0; COUNT_MAX / 16]);
+        assert_eq!(decode(&deflated(&holes, 2)).map(|columns| columns.len()).ok(), Some(2));
+        assert!(decode(&deflated(&holes, 3)).is_err());
     }
 
     #[test]

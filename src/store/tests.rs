@@ -1,7 +1,10 @@
 //! The recording's promises as properties: what is written is read back, in order, and retention keeps what is open.
 
 use super::{Recording, Retention, Writer};
-use crate::model::{Closing, Identity, Kind, Lifetime, LifetimeId, Resource, Series, SeriesKey, Tick, Timestamp, Unit};
+use crate::model::{
+    Address, Closing, Identity, Kind, Lifetime, LifetimeId, Population, Resource, Series, SeriesKey, Tick, Timestamp,
+    Unit, Verdict, VerdictChange,
+};
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -112,4 +115,108 @@ fn the_oldest_go_when_it_outgrows_its_size_and_what_is_open_stays() {
     assert!(kept.len() > 5_000 && kept.len() < 35_000, "{}", kept.len());
     assert_eq!(kept.last().map(|it| it.0), Some(at(39_999)));
     assert!(recording.population().expect("reads").open.contains_key(&LifetimeId(1)));
+}
+
+#[test]
+fn memory_and_the_recording_count_by_the_same_groups_and_there_is_a_bound() {
+    let mut opened: Vec<Lifetime> = (0..6_000).map(|id| open(id, 0)).collect();
+    for lifetime in &mut opened {
+        let id = lifetime.id.0;
+        lifetime.resource.remote = Some(Address::parse(&format!("10.0.{}.{}:5432", id / 250, id % 250)));
+    }
+    let mut population = Population::default();
+    let first = Tick { at: at(0), opened: opened.clone(), ..Tick::default() };
+    population.apply(&first);
+    for lifetime in &mut opened {
+        lifetime.closed = Some(at(1));
+    }
+    let second = Tick { at: at(1), closed: population.close(opened), ..Tick::default() };
+    population.apply(&second);
+    let (_, recording) = kept(&[first, second], Retention::default(), false);
+    let recorded = recording.population().expect("reads");
+    assert_eq!(recorded.tallies, population.tallies);
+    assert!(recorded.tallies.len() < 5_000 && recorded.closed_total == 6_000);
+}
+
+#[test]
+fn a_tick_without_values_is_a_tick() {
+    let empty = |second| Tick { at: at(second), ..Tick::default() };
+    // Unsealed, sealed with others, and a segment of nothing else.
+    for length in [3, 720, 1_500] {
+        for first in [empty(0), named(tick(0, 1.0))] {
+            let mut ticks: Vec<Tick> = (0..length).map(empty).collect();
+            ticks[0] = first;
+            let (kept, recording) = kept(&ticks, Retention::default(), false);
+            let measured = u64::from(!ticks[0].values.is_empty());
+            assert_eq!(kept.iter().filter(|(_, value)| !f64::from_bits(*value).is_nan()).count() as u64, measured);
+            let facts = recording.facts().expect("reads");
+            assert_eq!((facts.from, facts.to, facts.ticks), (at(0), at(length - 1), length as u64));
+            let mut times = Vec::new();
+            recording.for_each_tick(|at, _| times.push(at)).expect("reads");
+            assert_eq!(times, ticks.iter().map(|tick| tick.at).collect::<Vec<_>>());
+        }
+    }
+}
+
+/// How many pages of a recording nothing is on, and how many there are.
+fn pages(path: &std::path::Path) -> (i64, i64) {
+    let connection = rusqlite::Connection::open(path).expect("opens");
+    let pragma = |name| connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0)).expect("reads");
+    (pragma("freelist_count"), pragma("page_count"))
+}
+
+#[test]
+fn what_retention_frees_is_given_back() {
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    let path = folder.path().join("r.unclosed");
+    let retention = Retention { age: Duration::from_secs(60), ..Retention::default() };
+    let mut writer = Writer::create(&path, Duration::from_secs(1), "test", retention).expect("created");
+    for second in 0..1_440 {
+        let mut tick = tick(second, 1.0);
+        if second == 0 {
+            tick.opened = (0..5_000).map(|id| open(id, 0)).collect();
+        }
+        if second == 1 {
+            let closed = (0..5_000).map(|id| Lifetime { closed: Some(at(1)), ..open(id, 0) });
+            tick.closed = closed.map(|lifetime| Closing { lifetime, kept: true, evicted: None }).collect();
+        }
+        writer.append(&tick, None).expect("written");
+        if second == 700 {
+            assert!(pages(&path).1 > 60);
+        }
+    }
+    let (free, all) = pages(&path);
+    assert!(free <= 2 && all < 60, "{free} of {all} pages are free");
+}
+
+#[test]
+fn samples_are_not_dropped_for_what_dropping_does_not_free() {
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    let path = folder.path().join("r.unclosed");
+    let retention = Retention { bytes: 200_000, ..Retention::default() };
+    let mut writer = Writer::create(&path, Duration::from_secs(1), "test", retention).expect("created");
+    // More is open than the file may hold.
+    writer.append(&Tick { opened: (0..5_000).map(|id| open(id, 0)).collect(), ..tick(0, 1.0) }, None).expect("written");
+    for second in 1..7_200 {
+        writer.append(&tick(second, 1.0), None).expect("written");
+    }
+    let connection = rusqlite::Connection::open(&path).expect("opens");
+    let segments: i64 = connection.query_row("SELECT count(*) FROM segment", [], |row| row.get(0)).expect("reads");
+    assert_eq!(segments, 10);
+}
+
+#[test]
+fn notes_and_verdicts_are_bounded() {
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    let path = folder.path().join("r.unclosed");
+    let mut writer = Writer::create(&path, Duration::from_secs(1), "test", Retention::default()).expect("created");
+    for second in 0..1_500 {
+        let tick = Tick { notes: vec!["the same".into(), format!("tick {second}")], ..tick(second, 1.0) };
+        let verdict = VerdictChange { at: at(second), kind: Verdict::Undecided, sentence: format!("{second}") };
+        writer.append(&tick, Some(&verdict)).expect("written");
+    }
+    let facts = Recording::open(&path).and_then(|it| it.facts()).expect("reads");
+    assert_eq!(facts.notes.len(), 1_001);
+    assert!(facts.notes.iter().any(|note| note == "further notes were not kept"));
+    assert_eq!((facts.history.len(), facts.history[0].at, facts.history[999].at), (1_000, at(500), at(1_499)));
 }

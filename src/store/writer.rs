@@ -3,19 +3,30 @@
 use super::block;
 use super::error::StoreError;
 use super::schema;
-use crate::model::{Lifetime, Points, Series, SeriesKey, SocketType, Tick, Timestamp, VerdictChange};
+use crate::model::{Group, Lifetime, Points, Series, SeriesKey, SocketType, Tally, Tick, Timestamp, VerdictChange};
 use rusqlite::{CachedStatement, Connection, OpenFlags, Transaction, params};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Ticks that make a segment: an hour at 5 s.
 const SEAL_TICKS: usize = 720;
 
-/// Values that make a segment sooner, where there are many series: 8 MB in memory at the most.
+/// Values, holes included, that make a segment sooner, where there are many series: 8 MB in memory. A reader refuses 16
+/// times as many.
 const SEAL_VALUES: usize = 1 << 20;
 
 /// Ticks of a segment of an imported log: long enough to compress well, short enough to read one for a zoom.
 const IMPORT_TICKS: usize = 8_192;
+
+/// Notes that are kept, each a row: one that names what changes must not fill the disk.
+const NOTES_MAX: i64 = 1_000;
+
+/// The one row in which further notes are counted.
+const FURTHER_NOTES: &str = "further notes were not kept";
+
+/// Changes of the verdict that are kept, the latest.
+const VERDICTS_MAX: i64 = 1_000;
 
 /// How long a reader may hold us up before a tick counts as not written.
 const BUSY: Duration = Duration::from_secs(2);
@@ -44,7 +55,10 @@ pub struct Writer {
     retention: Retention,
     /// The ticks that are rows, not sealed yet.
     unsealed: Vec<(Timestamp, Vec<(SeriesKey, f64)>)>,
-    unsealed_values: usize,
+    /// The series that these have: each is a column of the segment, however often it was measured.
+    unsealed_series: BTreeSet<SeriesKey>,
+    /// The groups that tallies tell apart; none at first, for a recording always begins empty.
+    groups: BTreeSet<Group>,
 }
 
 impl Writer {
@@ -80,7 +94,14 @@ impl Writer {
                 params![program, every.as_secs_f64(), target],
             )
             .map_err(failed)?;
-        Ok(Writer { path: path.to_owned(), connection, retention, unsealed: Vec::new(), unsealed_values: 0 })
+        Ok(Writer {
+            path: path.to_owned(),
+            connection,
+            retention,
+            unsealed: Vec::new(),
+            unsealed_series: BTreeSet::new(),
+            groups: BTreeSet::new(),
+        })
     }
 
     /// Where it is.
@@ -90,11 +111,30 @@ impl Writer {
 
     /// Writes a tick, all of it or nothing, and the verdict where it has changed.
     pub fn append(&mut self, tick: &Tick, verdict: Option<&VerdictChange>) -> Result<(), StoreError> {
+        let tallies = self.tallies(tick);
+        self.write(tick, verdict.map_or(&[], std::slice::from_ref), &tallies)
+    }
+
+    /// What a tick adds to the tallies. Ticks are to be counted in their order, whenever they are written.
+    pub(super) fn tallies(&mut self, tick: &Tick) -> BTreeMap<Group, Tally> {
+        Tally::of(tick, &mut self.groups)
+    }
+
+    /// Writes a tick with what it adds to the tallies, all of it or nothing.
+    pub(super) fn write(
+        &mut self,
+        tick: &Tick,
+        verdicts: &[VerdictChange],
+        tallies: &BTreeMap<Group, Tally>,
+    ) -> Result<(), StoreError> {
         let path = self.path.clone();
-        let seals = self.unsealed.len() + 1 >= SEAL_TICKS || self.unsealed_values + tick.values.len() >= SEAL_VALUES;
+        self.unsealed_series.extend(tick.values.iter().map(|(key, _)| *key));
+        let rows = self.unsealed.len() + 1;
+        let seals = rows >= SEAL_TICKS || rows * self.unsealed_series.len() >= SEAL_VALUES;
         let transaction = self.connection.transaction().map_err(|source| StoreError::sqlite(&path, source))?;
         write_tick(&transaction, tick)
-            .and_then(|()| verdict.map_or(Ok(()), |verdict| write_verdict(&transaction, verdict)))
+            .and_then(|()| write_tallies(&transaction, tallies))
+            .and_then(|()| verdicts.iter().try_for_each(|verdict| write_verdict(&transaction, verdict)))
             .and_then(|()| {
                 if seals {
                     let mut ticks: Vec<(Timestamp, &[(SeriesKey, f64)])> =
@@ -109,12 +149,11 @@ impl Writer {
             .map_err(|source| StoreError::sqlite(&path, source))?;
         if seals {
             self.unsealed.clear();
-            self.unsealed_values = 0;
+            self.unsealed_series.clear();
             // What was freed goes back to the file system; not doing so now only keeps it for later.
-            let _ = self.connection.execute_batch("PRAGMA incremental_vacuum(1000)");
+            let _ = give_back(&self.connection);
         } else {
             self.unsealed.push((tick.at, tick.values.clone()));
-            self.unsealed_values += tick.values.len();
         }
         Ok(())
     }
@@ -175,12 +214,11 @@ fn write_tick(transaction: &Transaction, tick: &Tick) -> rusqlite::Result<()> {
     for series in &tick.added {
         write_series(transaction, series)?;
     }
-    if !tick.values.is_empty() {
-        let keys: Vec<f64> = tick.values.iter().map(|(key, _)| f64::from(key.0)).collect();
-        let values: Vec<f64> = tick.values.iter().map(|(_, value)| *value).collect();
-        let columns = block::encode(&[&keys, &values]);
-        transaction.prepare_cached("INSERT OR REPLACE INTO tick VALUES (?, ?)")?.execute(params![at, columns])?;
-    }
+    // Also where nothing was measured, as at the end of a target: the tick was taken, and a replay is to know it.
+    let keys: Vec<f64> = tick.values.iter().map(|(key, _)| f64::from(key.0)).collect();
+    let values: Vec<f64> = tick.values.iter().map(|(_, value)| *value).collect();
+    let columns = block::encode(&[&keys, &values]);
+    transaction.prepare_cached("INSERT OR REPLACE INTO tick VALUES (?, ?)")?.execute(params![at, columns])?;
     write_lifetimes(transaction, tick)?;
     for limit in &tick.limits {
         transaction
@@ -202,8 +240,7 @@ fn write_tick(transaction: &Transaction, tick: &Tick) -> rusqlite::Result<()> {
             .execute(params![event.at.0, event.process.map(|key| key.0), event.kind.name(), event.text])?;
     }
     for note in &tick.notes {
-        let upsert = "INSERT INTO note VALUES (?1, ?2, ?2, 1) ON CONFLICT DO UPDATE SET last = ?2, ticks = ticks + 1";
-        transaction.prepare_cached(upsert)?.execute(params![note, at])?;
+        write_note(transaction, note, at)?;
     }
     if let Some(cost) = &tick.cost {
         transaction.prepare_cached("INSERT OR REPLACE INTO cost VALUES (1, ?, ?, ?)")?.execute(params![
@@ -226,12 +263,38 @@ fn write_series(transaction: &Transaction, series: &Series) -> rusqlite::Result<
     Ok(())
 }
 
+fn write_note(transaction: &Transaction, note: &str, at: i64) -> rusqlite::Result<()> {
+    let mut again = transaction.prepare_cached("UPDATE note SET last = ?2, ticks = ticks + 1 WHERE text = ?1")?;
+    if again.execute(params![note, at])? > 0 {
+        return Ok(());
+    }
+    let mut known = transaction.prepare_cached("SELECT count(*) FROM note")?;
+    let has_room = known.query_row([], |row| row.get::<_, i64>(0))? < NOTES_MAX;
+    let note = if has_room { note } else { FURTHER_NOTES };
+    let upsert = "INSERT INTO note VALUES (?1, ?2, ?2, 1) ON CONFLICT DO UPDATE SET last = ?2, ticks = ticks + 1";
+    transaction.prepare_cached(upsert)?.execute(params![note, at])?;
+    Ok(())
+}
+
 fn write_verdict(transaction: &Transaction, verdict: &VerdictChange) -> rusqlite::Result<()> {
     transaction.prepare_cached("INSERT INTO verdict(at, kind, sentence) VALUES (?, ?, ?)")?.execute(params![
         verdict.at.0,
         verdict.kind.word(),
         verdict.sentence
     ])?;
+    transaction
+        .prepare_cached("DELETE FROM verdict WHERE id <= (SELECT max(id) FROM verdict) - ?")?
+        .execute([VERDICTS_MAX])?;
+    Ok(())
+}
+
+fn write_tallies(transaction: &Transaction, tallies: &BTreeMap<Group, Tally>) -> rusqlite::Result<()> {
+    let mut write = transaction.prepare_cached(
+        "INSERT INTO tally VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET opened = opened + ?3, closed = closed + ?4",
+    )?;
+    for (group, tally) in tallies {
+        write.execute(params![group.kind.name(), group.endpoint, tally.opened as i64, tally.closed as i64])?;
+    }
     Ok(())
 }
 
@@ -242,15 +305,10 @@ fn write_lifetimes(transaction: &Transaction, tick: &Tick) -> rusqlite::Result<(
     let mut activity = transaction.prepare_cached("INSERT OR REPLACE INTO activity VALUES (?, ?, ?, ?)")?;
     let mut forget_holders = transaction.prepare_cached("DELETE FROM holder WHERE lifetime = ?")?;
     let mut hold = transaction.prepare_cached("INSERT OR REPLACE INTO holder VALUES (?, ?, ?, ?)")?;
-    let mut tally = transaction.prepare_cached(
-        "INSERT INTO tally VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET opened = opened + ?3, closed = closed + ?4",
-    )?;
     for lifetime in &tick.opened {
         write_lifetime(&mut write, lifetime)?;
         write_activity(&mut activity, lifetime)?;
         write_holders(&mut hold, lifetime)?;
-        let group = lifetime.group();
-        tally.execute(params![group.kind.name(), group.endpoint, 1, 0])?;
     }
     for lifetime in &tick.changed {
         write_lifetime(&mut write, lifetime)?;
@@ -260,10 +318,6 @@ fn write_lifetimes(transaction: &Transaction, tick: &Tick) -> rusqlite::Result<(
     }
     for closing in &tick.closed {
         let lifetime = &closing.lifetime;
-        if !lifetime.ended_with_process {
-            let group = lifetime.group();
-            tally.execute(params![group.kind.name(), group.endpoint, 0, 1])?;
-        }
         for gone in closing.evicted.into_iter().chain((!closing.kept).then_some(lifetime.id)) {
             forget_lifetime(transaction, gone.0 as i64)?;
         }
@@ -331,7 +385,7 @@ fn forget_lifetime(transaction: &Transaction, id: i64) -> rusqlite::Result<()> {
 /// Turns the unsealed ticks into one segment.
 fn seal(transaction: &Transaction, ticks: &[(Timestamp, &[(SeriesKey, f64)])]) -> rusqlite::Result<()> {
     let times: Vec<f64> = ticks.iter().map(|(at, _)| at.0 as f64).collect();
-    let mut columns: std::collections::BTreeMap<SeriesKey, Vec<f64>> = std::collections::BTreeMap::new();
+    let mut columns: BTreeMap<SeriesKey, Vec<f64>> = BTreeMap::new();
     for (row, (_, values)) in ticks.iter().enumerate() {
         for (key, value) in *values {
             columns.entry(*key).or_insert_with(|| vec![f64::NAN; ticks.len()])[row] = *value;
@@ -363,6 +417,13 @@ fn retain(transaction: &Transaction, retention: Retention, now: Timestamp) -> ru
     let pragma = |name: &str| transaction.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0));
     let page_bytes = pragma("page_size")?;
     while (pragma("page_count")? - pragma("freelist_count")?) * page_bytes > retention.bytes as i64 {
+        // Where samples and events are the smaller part, dropping them would lose them and hardly mend anything: what
+        // fills the file is what is open. They keep a quarter.
+        let droppable =
+            "SELECT (SELECT total(length(columns)) FROM segment) + (SELECT total(length(text) + 32) FROM event)";
+        if transaction.query_row(droppable, [], |row| row.get::<_, f64>(0))? <= retention.bytes as f64 / 4.0 {
+            break;
+        }
         let oldest = "SELECT last FROM segment WHERE last < (SELECT max(last) FROM segment) ORDER BY first LIMIT 1";
         let Ok(last) = transaction.query_row(oldest, [], |row| row.get::<_, i64>(0)) else { break };
         drop_before(transaction, last + 1)?;
@@ -370,10 +431,21 @@ fn retain(transaction: &Transaction, retention: Retention, now: Timestamp) -> ru
     Ok(())
 }
 
+/// Gives the pages that nothing is on back to the file system.
+fn give_back(connection: &Connection) -> rusqlite::Result<()> {
+    let mut vacuum = connection.prepare("PRAGMA incremental_vacuum")?;
+    let mut steps = vacuum.query([])?;
+    // Each step frees one page.
+    while steps.next()?.is_some() {}
+    Ok(())
+}
+
 fn drop_before(transaction: &Transaction, moment: i64) -> rusqlite::Result<()> {
     transaction.execute("DELETE FROM segment WHERE last < ?", [moment])?;
     transaction.execute("DELETE FROM gap WHERE until < ?", [moment])?;
     transaction.execute("DELETE FROM event WHERE at < ?", [moment])?;
+    let latest = "SELECT max(id) FROM bound GROUP BY name, series";
+    transaction.execute(&format!("DELETE FROM bound WHERE at < ? AND id NOT IN ({latest})"), [moment])?;
     for table in ["activity", "holder"] {
         let sql = format!("DELETE FROM {table} WHERE lifetime IN (SELECT id FROM lifetime WHERE closed < ?)");
         transaction.execute(&sql, [moment])?;
