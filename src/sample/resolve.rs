@@ -93,6 +93,7 @@ mod tests {
     use super::*;
 
     /// One that has room for so many questions and whose answers come from the test.
+    #[expect(clippy::type_complexity, reason = "the two ends that the threads would have")]
     fn unanswered(room: usize) -> (Resolver, Receiver<SocketAddr>, Sender<(SocketAddr, Option<String>)>) {
         let ((ask, questions), (reply, answers)) = (sync_channel(room), channel());
         (Resolver { ask, answers, names: HashMap::new(), waiting: 0 }, questions, reply)
