@@ -74,7 +74,12 @@ impl DescriptorReader {
     /// What the process has open. A descriptor that is closed while we walk is left out.
     pub(super) fn read(&mut self, pid: u32) -> Result<Vec<Entry>, ReadError> {
         let path = self.proc.folder(pid).join("fd");
-        let failed = |error: Errno| ReadError::of_process(pid, &path, error.into());
+        let proc = &self.proc;
+        let failed = |error: Errno| match ReadError::of_process(pid, &path, error.into()) {
+            // One that is ending belongs to root for its last moment and as a zombie, so it only seems closed to us.
+            ReadError::Denied { .. } if proc.is_ending(pid) => ReadError::Gone(pid),
+            error => error,
+        };
         let folder =
             openat(CWD, &path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(failed)?;
         let mut before = self.known.remove(&pid).unwrap_or_default().into_iter().peekable();
@@ -215,10 +220,14 @@ fn hash(what: &impl Hash) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sample::unprivileged;
     use std::fs;
     use std::os::fd::AsRawFd;
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{PermissionsExt, symlink};
     use std::path::Path;
+    use std::process::Command;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::{Duration, Instant};
 
     fn entries(reader: &mut DescriptorReader) -> Vec<(i32, Kind)> {
         let mut entries: Vec<_> =
@@ -242,6 +251,85 @@ mod tests {
         fs::remove_file(fd.join("1")).expect("removed");
         symlink("anon_inode:inotify", fd.join("1")).expect("linked");
         assert_eq!(entries(&mut reader), [(0, Kind::Pipe), (1, Kind::Inotify), (2, Kind::Eventfd), (3, Kind::File)]);
+    }
+
+    #[test]
+    fn descriptors_that_come_and_go_while_we_walk_are_there_or_left_out() {
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let fd = folder.path().join("7/fd");
+        fs::create_dir_all(&fd).expect("made");
+        symlink("pipe:[1]", fd.join("0")).expect("linked");
+        let mut reader = DescriptorReader::new(&ProcFs::at(folder.path().to_owned()));
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    for number in 1..50 {
+                        symlink(format!("pipe:[{number}]"), fd.join(number.to_string())).expect("linked");
+                    }
+                    for number in 1..50 {
+                        fs::remove_file(fd.join(number.to_string())).expect("removed");
+                    }
+                }
+            });
+            let reads: Vec<_> = (0..2_000).map(|_| reader.read(7)).collect();
+            stop.store(true, Ordering::Relaxed);
+            for entries in reads {
+                let entries = entries.expect("reads");
+                assert!(entries.iter().any(|it| it.fd == 0), "what stays is always seen");
+                assert!(entries.iter().all(|it| it.referent.inode == Some(it.fd.max(1) as u64)));
+            }
+        });
+    }
+
+    #[test]
+    fn a_process_that_ends_while_we_walk_is_gone_and_never_closed_to_us() {
+        if !unprivileged("sample::descriptors::tests::a_process_that_ends_while_we_walk_is_gone_and_never_closed_to_us")
+        {
+            return;
+        }
+        let mut reader = DescriptorReader::new(&ProcFs::system());
+        for _ in 0..20 {
+            let mut child = Command::new("/bin/true").spawn().expect("starts");
+            // It is not reaped meanwhile, so that its pid is nobody else's: the last looks see a zombie.
+            let begun = Instant::now();
+            loop {
+                match reader.read(child.id()) {
+                    Ok(_) => {}
+                    Err(ReadError::Gone(_)) => break,
+                    Err(error) => panic!("{error}"),
+                }
+                assert!(begun.elapsed() < Duration::from_secs(20));
+            }
+            child.wait().expect("ends");
+            assert!(matches!(reader.read(child.id()), Err(ReadError::Gone(_))));
+        }
+    }
+
+    #[test]
+    fn a_folder_that_we_may_not_read_is_told_from_a_process_that_has_ended() {
+        if !unprivileged(
+            "sample::descriptors::tests::a_folder_that_we_may_not_read_is_told_from_a_process_that_has_ended",
+        ) {
+            return;
+        }
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let fd = folder.path().join("7/fd");
+        fs::create_dir_all(&fd).expect("made");
+        let (stat, text) = (folder.path().join("7/stat"), "7 (a) S 1 7 7 0 -1 0 1 0 0 0 3 4 0 0 20 0 5 0 12345");
+        fs::write(&stat, text).expect("written");
+        fs::set_permissions(&fd, fs::Permissions::from_mode(0o0)).expect("set");
+        let mut reader = DescriptorReader::new(&ProcFs::at(folder.path().to_owned()));
+        assert!(matches!(reader.read(7), Err(ReadError::Denied { path }) if path == fd));
+        fs::write(&stat, text.replace('S', "Z")).expect("written");
+        assert!(matches!(reader.read(7), Err(ReadError::Gone(7))));
+        fs::write(&stat, text.replace("-1 0", "-1 4194564")).expect("written");
+        assert!(matches!(reader.read(7), Err(ReadError::Gone(7))));
+        fs::remove_file(&stat).expect("removed");
+        assert!(matches!(reader.read(7), Err(ReadError::Gone(7))));
+        fs::set_permissions(&fd, fs::Permissions::from_mode(0o700)).expect("set");
+        symlink("pipe:[1]", fd.join("0")).expect("linked");
+        assert_eq!(reader.read(7).map(|entries| entries.len()).ok(), Some(1), "it may be read again later");
     }
 
     /// What descriptor 3 of process 7 leads to, once its link is this.

@@ -8,6 +8,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// In a process' flags, from the begin of its `exit`.
+const PF_EXITING: u64 = 0x4;
+
 /// Why something could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
@@ -65,6 +68,8 @@ pub struct Stat {
     pub state: char,
     /// The parent.
     pub ppid: u32,
+    /// It is ending, or has ended: its memory and descriptors are going or gone.
+    pub ending: bool,
     /// Start time in clock ticks since boot.
     pub start_ticks: u64,
 }
@@ -147,9 +152,12 @@ impl ProcFs {
         let (open, close) = name.ok_or_else(|| parse("the name", "in parentheses"))?;
         let fields: Vec<&str> = text[close + 1..].split_ascii_whitespace().collect();
         let field = |number: usize| fields.get(number - 3).copied();
+        let state = field(3).and_then(|state| state.chars().next()).ok_or_else(|| parse("field 3", "a state"))?;
+        let flags: u64 = field(9).and_then(|flags| flags.parse().ok()).unwrap_or(0);
         Ok(Stat {
             comm: text[open + 1..close].to_owned(),
-            state: field(3).and_then(|state| state.chars().next()).ok_or_else(|| parse("field 3", "a state"))?,
+            state,
+            ending: matches!(state, 'Z' | 'X') || flags & PF_EXITING != 0,
             ppid: field(4).and_then(|ppid| ppid.parse().ok()).ok_or_else(|| parse("field 4", "a pid"))?,
             start_ticks: field(22)
                 .and_then(|ticks| ticks.parse().ok())
@@ -191,6 +199,14 @@ impl ProcFs {
             return Err(ReadError::Gone(pid));
         }
         Ok(ProcessId { boot_id: self.boot_id.clone(), pid, start_ticks: stat.start_ticks })
+    }
+
+    /// Whether a process is ending or has ended.
+    pub fn is_ending(&self, pid: u32) -> bool {
+        match self.stat(pid) {
+            Ok(stat) => stat.ending,
+            Err(error) => matches!(error, ReadError::Gone(_)),
+        }
     }
 
     /// What is known of a process. Fails where it has ended, also where its pid is another process' by now.
@@ -321,6 +337,23 @@ mod tests {
         assert!(error.contains("7/stat, line 1: field 22 is not a number of clock ticks"), "{error}");
         let error = proc.status(7).expect_err("is cut").to_string();
         assert!(error.contains("7/status, line 2"), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_is_cut_anywhere_is_understood_or_an_error() {
+        let status = "Name:\ta\nUid:\t1\t2\t3\t4\nVmRSS:\t 10 kB\nRssAnon:\t 5 kB\nThreads:\t3\n";
+        for cut in 0..STAT.len() {
+            let (_folder, proc) = tree(&[("7/stat", &STAT[..cut])]);
+            match proc.stat(7) {
+                Ok(stat) => assert!(stat.start_ticks > 0 && cut > STAT.find("12345").expect("is there")),
+                Err(error) => assert!(matches!(error, ReadError::Parse { .. }), "{error}"),
+            }
+        }
+        for cut in 0..status.len() {
+            let (_folder, proc) = tree(&[("7/status", &status[..cut])]);
+            let read = proc.status(7);
+            assert!(matches!(read, Ok(_) | Err(ReadError::Parse { .. })), "{read:?}");
+        }
     }
 
     #[test]
