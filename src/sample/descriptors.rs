@@ -318,7 +318,7 @@ mod tests {
         fs::create_dir_all(&fd).expect("made");
         let (stat, text) = (folder.path().join("7/stat"), "7 (a) S 1 7 7 0 -1 0 1 0 0 0 3 4 0 0 20 0 5 0 12345");
         fs::write(&stat, text).expect("written");
-        fs::set_permissions(&fd, fs::Permissions::from_mode(0o000)).expect("set");
+        fs::set_permissions(&fd, fs::Permissions::from_mode(0o0)).expect("set");
         let mut reader = DescriptorReader::new(&ProcFs::at(folder.path().to_owned()));
         assert!(matches!(reader.read(7), Err(ReadError::Denied { path }) if path == fd));
         fs::write(&stat, text.replace('S', "Z")).expect("written");

@@ -17,11 +17,14 @@ const QUEUE_MAX: usize = 4_096;
 /// they are full all are forgotten, for what is still shown is asked for again at once.
 const NAMES_MAX: usize = 4 * QUEUE_MAX;
 
+/// What was asked, and its name where it has one.
+type Answer = (SocketAddr, Option<String>);
+
 /// Turns addresses into `host:service`.
 #[derive(Debug)]
 pub struct Resolver {
     ask: SyncSender<SocketAddr>,
-    answers: Receiver<(SocketAddr, Option<String>)>,
+    answers: Receiver<Answer>,
     names: HashMap<SocketAddr, Option<String>>,
     waiting: usize,
 }
@@ -30,7 +33,7 @@ impl Resolver {
     /// Starts the threads. They end with the resolver, or when the program does.
     pub fn start() -> Self {
         let (ask, questions) = sync_channel::<SocketAddr>(QUEUE_MAX);
-        let (reply, answers): (Sender<(SocketAddr, Option<String>)>, _) = channel();
+        let (reply, answers): (Sender<Answer>, _) = channel();
         let questions = Arc::new(Mutex::new(questions));
         for _ in 0..WORKERS {
             let (questions, reply) = (questions.clone(), reply.clone());
@@ -93,8 +96,7 @@ mod tests {
     use super::*;
 
     /// One that has room for so many questions and whose answers come from the test.
-    #[expect(clippy::type_complexity, reason = "the two ends that the threads would have")]
-    fn unanswered(room: usize) -> (Resolver, Receiver<SocketAddr>, Sender<(SocketAddr, Option<String>)>) {
+    fn unanswered(room: usize) -> (Resolver, Receiver<SocketAddr>, Sender<Answer>) {
         let ((ask, questions), (reply, answers)) = (sync_channel(room), channel());
         (Resolver { ask, answers, names: HashMap::new(), waiting: 0 }, questions, reply)
     }
