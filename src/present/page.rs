@@ -119,6 +119,8 @@ pub fn most_important(report: &Report) -> Vec<&SeriesReport> {
 fn importance(series: &Series, verdict: &Finding) -> u8 {
     match series.name.as_str() {
         "connections" | "value" => 0,
+        // The same line once more, but for what listens.
+        "internet" | "descriptors:tcp" | "descriptors:unix" => 4,
         _ if matches!(verdict.kind, Verdict::Leak | Verdict::Plateau) => 1,
         "memory" | "descriptors" => 2,
         name if name.starts_with("disk:") || name.starts_with("command:") => 2,
