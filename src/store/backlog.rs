@@ -275,7 +275,7 @@ mod tests {
             };
             let gone = |lifetime: &Lifetime| match lifetime.ended_with_process {
                 // Every eleventh ends with its process, and is forgotten later.
-                false if lifetime.id.0 % 11 == 0 => Lifetime { ended_with_process: true, ..lifetime.clone() },
+                false if lifetime.id.0.is_multiple_of(11) => Lifetime { ended_with_process: true, ..lifetime.clone() },
                 _ => Lifetime { closed: Some(at(second)), ..lifetime.clone() },
             };
             let alive = population.open.values().filter(|it| !it.ended_with_process);
