@@ -1,13 +1,21 @@
 //! A recording whose disk may be full: ticks that it refused wait in memory and are written, in order, when there is room.
 
 use super::error::StoreError;
-use super::writer::Writer;
-use crate::model::{Tick, VerdictChange};
-use std::collections::VecDeque;
+use super::writer::{NOTES_MAX, Writer};
+use crate::model::{Gap, Group, LifetimeId, Tally, Tick, Timestamp, VerdictChange};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::path::Path;
 
 /// Ticks that wait at most: a day at 5 s.
-const WAITING_MAX: usize = 17_280;
+const WAITING_MAX: usize = if cfg!(test) { 1_728 } else { 17_280 };
+
+/// Lifetimes that the waiting ticks hold at most: at half a kilobyte each some 100 MB, which a service that opens and
+/// closes hundreds a second would fill in minutes.
+const LIFETIMES_MAX: usize = if cfg!(test) { 40_000 } else { 200_000 };
+
+/// The share of the waiting ticks, the oldest, that are made one where too many wait: one in so many. Joining a few at a
+/// time keeps it cheap.
+const JOINED_SHARE: usize = 16;
 
 /// Ticks that are written at once when there is room again, so that catching up doesn't delay the next one.
 const CATCH_UP: usize = 512;
@@ -16,10 +24,23 @@ const CATCH_UP: usize = 512;
 #[derive(Debug)]
 pub struct Backlog {
     writer: Writer,
-    waiting: VecDeque<(Tick, Option<VerdictChange>)>,
-    /// Ticks that were given up because more waited than may.
+    waiting: VecDeque<Owed>,
+    /// The lifetimes that these hold.
+    lifetimes: usize,
+    /// Ticks whose values and gaps were given up because more waited than may. All else of them is kept.
     pub dropped: u64,
     failing: bool,
+}
+
+/// A tick that waits, or several that were made one.
+#[derive(Debug)]
+struct Owed {
+    tick: Tick,
+    verdicts: Vec<VerdictChange>,
+    /// Counted when the tick came, so that lifetimes may be left out of it later.
+    tallies: BTreeMap<Group, Tally>,
+    /// The first tick whose values were given up.
+    lost_since: Option<Timestamp>,
 }
 
 /// What became of a tick.
@@ -38,25 +59,25 @@ pub enum Written {
 impl Backlog {
     /// Nothing waits yet.
     pub fn new(writer: Writer) -> Self {
-        Backlog { writer, waiting: VecDeque::new(), dropped: 0, failing: false }
+        Backlog { writer, waiting: VecDeque::new(), lifetimes: 0, dropped: 0, failing: false }
     }
 
     /// Writes a tick, after those that wait.
     pub fn append(&mut self, tick: Tick, verdict: Option<VerdictChange>) -> Written {
-        self.waiting.push_back((tick, verdict));
+        let tallies = self.writer.tallies(&tick);
+        let owed = Owed { tick, verdicts: verdict.into_iter().collect(), tallies, lost_since: None };
+        self.lifetimes += owed.lifetimes();
+        self.waiting.push_back(owed);
         for _ in 0..CATCH_UP {
-            let Some((tick, verdict)) = self.waiting.front() else { break };
-            match self.writer.append(tick, verdict.as_ref()) {
-                Ok(()) => self.waiting.pop_front(),
-                Err(error) => {
-                    if self.waiting.len() > WAITING_MAX {
-                        self.waiting.pop_front();
-                        self.dropped += 1;
-                    }
+            match self.write_oldest() {
+                Some(Ok(())) => {}
+                Some(Err(error)) => {
+                    self.bound();
                     let first = !std::mem::replace(&mut self.failing, true);
                     return if first { Written::BeginsToWait(error) } else { Written::Waits };
                 }
-            };
+                None => break,
+            }
         }
         match (self.waiting.is_empty(), self.failing) {
             (false, _) => Written::Waits,
@@ -65,6 +86,35 @@ impl Backlog {
                 self.failing = false;
                 Written::CaughtUp
             }
+        }
+    }
+
+    /// Writes what waits until nothing does, or until the recording refuses: the end of a watch.
+    pub fn drain(&mut self) {
+        while let Some(Ok(())) = self.write_oldest() {}
+    }
+
+    /// Writes the oldest tick that waits; `None` where none does.
+    fn write_oldest(&mut self) -> Option<Result<(), StoreError>> {
+        let Owed { tick, verdicts, tallies, .. } = self.waiting.front()?;
+        let written = self.writer.write(tick, verdicts, tallies);
+        if written.is_ok() {
+            self.lifetimes -= self.waiting.pop_front().map_or(0, |owed| owed.lifetimes());
+        }
+        Some(written)
+    }
+
+    /// Makes one tick of the oldest ones until no more waits than may.
+    fn bound(&mut self) {
+        while self.waiting.len() > 1 && (self.waiting.len() > WAITING_MAX || self.lifetimes > LIFETIMES_MAX) {
+            let count = (self.waiting.len() / JOINED_SHARE).max(2);
+            let mut oldest = self.waiting.drain(..count);
+            let Some(mut joined) = oldest.next() else { break };
+            oldest.for_each(|next| joined.join(next));
+            joined.forget_what_is_gone();
+            self.dropped += count as u64 - 1;
+            self.waiting.push_front(joined);
+            self.lifetimes = self.waiting.iter().map(Owed::lifetimes).sum();
         }
     }
 
@@ -81,5 +131,173 @@ impl Backlog {
     /// The bytes it takes on disk.
     pub fn bytes(&self) -> u64 {
         self.writer.bytes()
+    }
+}
+
+impl Owed {
+    fn lifetimes(&self) -> usize {
+        self.tick.opened.len() + self.tick.changed.len() + self.tick.closed.len()
+    }
+
+    /// Takes the next tick in: only the values and gaps of the earlier one are lost, and that is told as a gap.
+    fn join(&mut self, next: Owed) {
+        let lost_since = *self.lost_since.get_or_insert(self.tick.at);
+        let Tick { at, started, ended, added, values, opened, changed, closed, gaps, limits, events, notes, cost } =
+            next.tick;
+        let tick = &mut self.tick;
+        tick.at = at;
+        tick.started.extend(started);
+        tick.ended.extend(ended);
+        tick.added.extend(added);
+        tick.values = values;
+        tick.opened.extend(opened);
+        tick.changed.extend(changed);
+        tick.closed.extend(closed);
+        let reason = "the recording could not be written for too long".to_owned();
+        tick.gaps = gaps;
+        tick.gaps.push(Gap { from: lost_since, to: at, series: None, reason });
+        tick.limits.retain(|old| limits.iter().all(|new| (&new.name, &new.series) != (&old.name, &old.series)));
+        tick.limits.extend(limits);
+        tick.events.extend(events);
+        tick.notes.extend(notes);
+        tick.cost = cost.or(tick.cost);
+        self.verdicts.extend(next.verdicts);
+        for (group, added) in next.tallies {
+            let tally = self.tallies.entry(group).or_default();
+            tally.opened += added.opened;
+            tally.closed += added.closed;
+        }
+    }
+
+    /// Leaves out what writing the tick would put in and take out again: earlier states of what has changed since, and
+    /// lifetimes that were opened and are gone. Tallies count them all the same.
+    fn forget_what_is_gone(&mut self) {
+        let tick = &mut self.tick;
+        let mut seen = HashSet::new();
+        let mut changed = std::mem::take(&mut tick.changed);
+        changed.reverse();
+        changed.retain(|lifetime| seen.insert(lifetime.id));
+        changed.reverse();
+        let mut gone: HashSet<LifetimeId> = HashSet::new();
+        for closing in &tick.closed {
+            gone.extend(closing.evicted);
+            if !closing.kept {
+                gone.insert(closing.lifetime.id);
+            }
+        }
+        changed.retain(|lifetime| !gone.contains(&lifetime.id));
+        tick.changed = changed;
+        let here: HashSet<LifetimeId> =
+            tick.opened.iter().map(|lifetime| lifetime.id).filter(|id| gone.contains(id)).collect();
+        tick.opened.retain(|lifetime| !here.contains(&lifetime.id));
+        for closing in &mut tick.closed {
+            closing.kept &= !gone.contains(&closing.lifetime.id);
+            // A row that never was needs not be taken out; another that it replaces is still to go.
+            closing.evicted = closing.evicted.filter(|id| !here.contains(id));
+        }
+        tick.closed.retain(|closing| closing.evicted.is_some() || !here.contains(&closing.lifetime.id));
+        let mut known = HashSet::new();
+        tick.notes.retain(|note| known.insert(note.clone()));
+        // The writer keeps no more, and one further note makes it say so.
+        tick.notes.truncate(NOTES_MAX + 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Event, EventKind, Lifetime, Population, ProcessKey};
+    use crate::store::tests::{at, named, open, tick};
+    use crate::store::{Recording, Retention};
+    use std::time::Duration;
+
+    fn backlog(folder: &Path) -> Backlog {
+        let path = folder.join("r.unclosed");
+        Backlog::new(Writer::create(&path, Duration::from_secs(1), "test", Retention::default()).expect("created"))
+    }
+
+    #[test]
+    fn what_waits_at_the_end_is_written_when_there_is_room_again() {
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let mut backlog = backlog(folder.path());
+        backlog.writer.refuse(true);
+        assert!(matches!(backlog.append(named(tick(0, 0.0)), None), Written::BeginsToWait(_)));
+        for second in 1..1_500 {
+            assert!(matches!(backlog.append(tick(second, 1.0), None), Written::Waits));
+        }
+        backlog.drain();
+        assert_eq!((backlog.owed(), backlog.dropped), (1_500, 0));
+        backlog.writer.refuse(false);
+        backlog.drain();
+        assert_eq!(backlog.owed(), 0);
+        let facts = Recording::open(backlog.path()).and_then(|it| it.facts()).expect("reads");
+        assert_eq!((facts.from, facts.to, facts.ticks), (at(0), at(1_499), 1_500));
+    }
+
+    #[test]
+    fn of_too_many_ticks_only_the_values_are_lost() {
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let mut backlog = backlog(folder.path());
+        backlog.writer.refuse(true);
+        backlog.append(named(tick(0, 0.0)), None);
+        for second in 1..2_500 {
+            let ends = Event { at: at(second), process: Some(ProcessKey(1)), kind: EventKind::Ended, text: "".into() };
+            let mut tick = tick(second, second as f64);
+            tick.events.extend((second % 100 == 0).then_some(ends));
+            tick.notes.push(format!("note {}", second % 7));
+            backlog.append(tick, None);
+            assert!(backlog.waiting.len() <= WAITING_MAX);
+        }
+        assert_eq!(backlog.owed(), 2_500);
+        backlog.writer.refuse(false);
+        backlog.drain();
+        let recording = Recording::open(backlog.path()).expect("opens");
+        let facts = recording.facts().expect("reads");
+        assert_eq!((facts.to, facts.ticks), (at(2_499), 2_500 - backlog.dropped));
+        assert_eq!((facts.events.len(), facts.notes.len(), facts.gaps.len()), (24, 7, 1));
+        assert_eq!((facts.gaps[0].from, facts.gaps[0].to), (at(0), facts.from));
+        assert_eq!(recording.series().expect("reads").len(), 1);
+    }
+
+    #[test]
+    fn lifetimes_are_bounded_and_end_up_right() {
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let mut backlog = backlog(folder.path());
+        let mut population = Population::default();
+        let mut id = 0;
+        for second in 0..400 {
+            // Written before it refuses, so that some changes and closings are of rows that are there.
+            backlog.writer.refuse(second > 5);
+            let changed = |(nth, lifetime): (usize, &Lifetime)| Lifetime {
+                accepted_by: Some(format!("0.0.0.0:{}", nth % 9)),
+                last_seen: at(second),
+                ..lifetime.clone()
+            };
+            let gone = |lifetime: &Lifetime| match lifetime.ended_with_process {
+                // Every eleventh ends with its process, and is forgotten later.
+                false if lifetime.id.0.is_multiple_of(11) => Lifetime { ended_with_process: true, ..lifetime.clone() },
+                _ => Lifetime { closed: Some(at(second)), ..lifetime.clone() },
+            };
+            let alive = population.open.values().filter(|it| !it.ended_with_process);
+            let mut tick =
+                Tick { changed: alive.enumerate().skip(70).step_by(7).map(changed).collect(), ..tick(second, 1.0) };
+            tick.closed = population.close(population.open.values().take(70).map(gone).collect());
+            tick.opened = (0..80).map(|nth| open(id + nth, second)).collect();
+            id += 80;
+            population.apply(&tick);
+            backlog.append(tick, None);
+            assert!(backlog.lifetimes <= LIFETIMES_MAX);
+        }
+        assert!(backlog.dropped > 0);
+        backlog.writer.refuse(false);
+        backlog.drain();
+        let recorded = Recording::open(backlog.path()).and_then(|it| it.population()).expect("reads");
+        assert_eq!(recorded.tallies, population.tallies);
+        assert_eq!(recorded.closed_total, population.closed_total);
+        assert!(recorded.closed.keys().eq(population.closed.keys()));
+        let told = |it: &Population| -> Vec<_> {
+            it.open.values().map(|it| (it.id, it.accepted_by.clone(), it.last_seen, it.ended_with_process)).collect()
+        };
+        assert_eq!(told(&recorded), told(&population));
     }
 }

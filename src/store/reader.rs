@@ -1,4 +1,5 @@
-//! Reads a recording, also one that is being written: everything is read as of the moment it was opened.
+//! Reads a recording, also one that is being written: everything is read as of the moment it was opened, until it is
+//! [released](Recording::release).
 
 use super::block;
 use super::error::StoreError;
@@ -16,6 +17,10 @@ use std::time::Duration;
 
 /// How long a writer's checkpoint may hold us up.
 const BUSY: Duration = Duration::from_secs(5);
+
+/// What every connection begins with: a recording is a file that somebody may have made to harm, so nothing in its schema
+/// is trusted; and one snapshot for all that is read.
+const BEGIN: &str = "PRAGMA trusted_schema = OFF; BEGIN; SELECT count(*) FROM sqlite_schema;";
 
 /// An open recording.
 #[derive(Debug)]
@@ -61,15 +66,14 @@ impl Recording {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
         connection.busy_timeout(BUSY).map_err(failed)?;
-        // One snapshot for all that is read.
-        match connection.execute_batch("BEGIN; SELECT count(*) FROM sqlite_schema;") {
+        match connection.execute_batch(BEGIN) {
             Ok(()) => Ok(connection),
             // A folder that we may not write has no room for the log's index. Without a log none is needed.
             Err(_) if log_bytes == 0 => {
                 let address = format!("file:{}?immutable=1", escaped(path));
                 let connection =
                     Connection::open_with_flags(address, flags | OpenFlags::SQLITE_OPEN_URI).map_err(failed)?;
-                connection.execute_batch("BEGIN; SELECT count(*) FROM sqlite_schema;").map_err(failed)?;
+                connection.execute_batch(BEGIN).map_err(failed)?;
                 Ok(connection)
             }
             Err(source) => Err(failed(source)),
@@ -87,7 +91,25 @@ impl Recording {
         if found > schema::VERSION {
             return Err(StoreError::Newer { path: self.path.clone(), found, known: schema::VERSION });
         }
+        // A view or a virtual table (one without a root page) of that name would run what its maker wants.
+        let plain = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND rootpage > 0 AND lower(name) = ?";
+        for table in schema::TABLES {
+            let found = self.connection.query_row(plain, [table], |row| row.get::<_, i64>(0));
+            if found.map_err(|source| self.failed(source))? != 1 {
+                let reason = format!("it has no table {table:?} as a recording has");
+                return Err(StoreError::Damaged { path: self.path.clone(), reason });
+            }
+        }
         Ok(())
+    }
+
+    /// Ends the snapshot, once all that belongs together has been read. While it lasts, a writer's log grows and can't be
+    /// folded in, so whoever waits for a person, as a pager does, must not hold it. What is read afterwards is as of then.
+    pub fn release(&self) -> Result<(), StoreError> {
+        if self.connection.is_autocommit() {
+            return Ok(());
+        }
+        self.connection.execute_batch("COMMIT").map_err(|source| self.failed(source))
     }
 
     /// Everything but the samples, the population and what is judged.
@@ -330,6 +352,51 @@ fn escaped(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::tests::tick;
+    use crate::store::{Retention, Writer};
+
+    fn written(folder: &Path) -> (PathBuf, Writer) {
+        let path = folder.join("r.unclosed");
+        let writer = Writer::create(&path, Duration::from_secs(1), "test", Retention::default()).expect("created");
+        (path, writer)
+    }
+
+    #[test]
+    fn what_is_no_plain_table_is_refused() {
+        for instead in
+            ["VIEW tally AS SELECT 'tcp' AS kind, '' AS endpoint, 1 AS opened, 1 AS closed", "TABLE other(a)"]
+        {
+            let folder = tempfile::tempdir().expect("a scratch folder");
+            let (path, writer) = written(folder.path());
+            drop(writer);
+            assert!(Recording::open(&path).is_ok());
+            let connection = Connection::open(&path).expect("opens");
+            connection.execute_batch(&format!("DROP TABLE tally; CREATE {instead}")).expect("made");
+            assert!(matches!(Recording::open(&path), Err(StoreError::Damaged { .. })));
+        }
+    }
+
+    #[test]
+    fn a_released_recording_does_not_hold_the_writers_log() {
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let (path, mut writer) = written(folder.path());
+        let mut grow = |from: i64, to: i64| {
+            for second in from..to {
+                writer.append(&tick(second, 1.0), None).expect("written");
+            }
+            writer.bytes()
+        };
+        grow(0, 100);
+        let recording = Recording::open(&path).expect("opens");
+        let held = grow(100, 700);
+        assert_eq!(recording.facts().expect("reads").ticks, 100);
+        recording.release().and_then(|()| recording.release()).expect("releases");
+        assert_eq!(recording.facts().expect("reads").ticks, 700);
+        assert!(held > 2 << 20, "{held}");
+        // The log is begun anew: it grows no longer.
+        let (later, latest) = (grow(700, 1_300), grow(1_300, 2_500));
+        assert!(latest < held * 3 / 2, "{held}, then {later} and {latest}");
+    }
 
     /// What was written once is read for ever: a recording that the first version made.
     #[test]

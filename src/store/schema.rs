@@ -38,6 +38,25 @@ pub(super) const CREATE: &str = "
     COMMIT;
 ";
 
+/// The tables that `CREATE` makes.
+pub(super) const TABLES: [&str; 15] = [
+    "recording",
+    "process",
+    "series",
+    "tick",
+    "segment",
+    "lifetime",
+    "activity",
+    "holder",
+    "tally",
+    "bound",
+    "gap",
+    "event",
+    "verdict",
+    "note",
+    "cost",
+];
+
 /// For every connection that writes. Without `FULL` a power failure may lose the last ticks, never the file.
 pub(super) const WRITER: &str = "
     PRAGMA synchronous = NORMAL;

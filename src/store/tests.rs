@@ -10,21 +10,21 @@ use std::time::Duration;
 
 const KEY: SeriesKey = SeriesKey(7);
 
-fn at(second: i64) -> Timestamp {
+pub(super) fn at(second: i64) -> Timestamp {
     Timestamp(1_487_279_164_000_000 + second * 1_000_000)
 }
 
 /// A tick of one series.
-fn tick(second: i64, value: f64) -> Tick {
+pub(super) fn tick(second: i64, value: f64) -> Tick {
     Tick { at: at(second), values: vec![(KEY, value)], ..Tick::default() }
 }
 
-fn named(tick: Tick) -> Tick {
+pub(super) fn named(tick: Tick) -> Tick {
     let series = Series { key: KEY, name: "connections".into(), unit: Unit::Count, process: None };
     Tick { added: vec![series], ..tick }
 }
 
-fn open(id: u64, second: i64) -> Lifetime {
+pub(super) fn open(id: u64, second: i64) -> Lifetime {
     Lifetime {
         id: LifetimeId(id),
         resource: Resource::new(Identity(8, id), Kind::Tcp),

@@ -3,7 +3,9 @@
 use super::block;
 use super::error::StoreError;
 use super::schema;
-use crate::model::{Group, Lifetime, Points, Series, SeriesKey, SocketType, Tally, Tick, Timestamp, VerdictChange};
+use crate::model::{
+    EventKind, Group, Lifetime, Points, Series, SeriesKey, SocketType, Tally, Tick, Timestamp, VerdictChange,
+};
 use rusqlite::{CachedStatement, Connection, OpenFlags, Transaction, params};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -20,7 +22,7 @@ const SEAL_VALUES: usize = 1 << 20;
 const IMPORT_TICKS: usize = 8_192;
 
 /// Notes that are kept, each a row: one that names what changes must not fill the disk.
-const NOTES_MAX: i64 = 1_000;
+pub(super) const NOTES_MAX: usize = 1_000;
 
 /// The one row in which further notes are counted.
 const FURTHER_NOTES: &str = "further notes were not kept";
@@ -173,6 +175,12 @@ impl Writer {
         write(&mut self.connection).map_err(|source| StoreError::sqlite(&path, source))
     }
 
+    /// Makes it refuse all that is to be written, as a full disk does, or take it again.
+    #[cfg(test)]
+    pub(super) fn refuse(&self, refuses: bool) {
+        self.connection.pragma_update(None, "query_only", refuses).expect("SQLite knows it");
+    }
+
     /// The bytes that it takes on disk by now, the log beside it included.
     pub fn bytes(&self) -> u64 {
         let size = |path: &Path| std::fs::metadata(path).map_or(0, |found| found.len());
@@ -208,8 +216,13 @@ fn write_tick(transaction: &Transaction, tick: &Tick) -> rusqlite::Result<()> {
             ],
         )?;
     }
+    // A tick that several were made of has the moments in its events.
+    let endings = tick.events.iter().filter(|event| event.kind == EventKind::Ended);
+    let moments: BTreeMap<_, _> = endings.filter_map(|event| Some((event.process?, event.at.0))).collect();
     for key in &tick.ended {
-        transaction.prepare_cached("UPDATE process SET ended = ? WHERE id = ?")?.execute(params![at, key.0])?;
+        transaction
+            .prepare_cached("UPDATE process SET ended = ? WHERE id = ?")?
+            .execute(params![moments.get(key).unwrap_or(&at), key.0])?;
     }
     for series in &tick.added {
         write_series(transaction, series)?;
@@ -269,7 +282,7 @@ fn write_note(transaction: &Transaction, note: &str, at: i64) -> rusqlite::Resul
         return Ok(());
     }
     let mut known = transaction.prepare_cached("SELECT count(*) FROM note")?;
-    let has_room = known.query_row([], |row| row.get::<_, i64>(0))? < NOTES_MAX;
+    let has_room = known.query_row([], |row| row.get::<_, i64>(0))? < NOTES_MAX as i64;
     let note = if has_room { note } else { FURTHER_NOTES };
     let upsert = "INSERT INTO note VALUES (?1, ?2, ?2, 1) ON CONFLICT DO UPDATE SET last = ?2, ticks = ticks + 1";
     transaction.prepare_cached(upsert)?.execute(params![note, at])?;
