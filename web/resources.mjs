@@ -19,7 +19,7 @@ const COLUMNS = [
   { title: 'Kind', key: row => row.kind },
   { title: 'PID', key: row => row.holders[0]?.pid, number: true, several: true },
   { title: 'FD', key: row => row.fd, text: row => (row.fd == null ? '–' : `${row.fd}${row.access ?? ''}`), number: true },
-  { title: 'Local', key: row => row.local ?? row.name, address: true },
+  { title: 'Local', key: row => row.local ?? row.name ?? row.class, address: true },
   { title: 'Remote', key: row => row.remote, address: true },
   { title: 'State', key: row => (row.closed == null ? row.state : 'closed') },
   { title: 'Age', key: row => row.age_seconds, text: ageInWords, number: true },

@@ -18,10 +18,9 @@ pub(crate) fn run(typed: &ImportArgs) -> Result<u8, Failure> {
     let every = Duration::try_from_secs_f64(log.interval_seconds.unwrap_or(0.0)).unwrap_or_default();
     let mut writer = Writer::create(&typed.output, every, "", Retention::default())?;
     let series = Series { key: SeriesKey(1), name: "value".into(), unit: Unit::Count, process: None };
-    writer.append_points(&series, &log.points)?;
     let at = log.points.times.last().copied().unwrap_or_default();
     let facts = Tick { at, gaps: log.gaps, events: log.events, notes: log.notes, ..Tick::default() };
-    writer.append(&facts, None)?;
+    writer.append_log(&series, &log.points, &facts)?;
     drop(writer);
     let replay = Replay::open(&typed.output, LogOptions { lsof_header: false })?;
     text::summary(&mut io::stdout().lock(), &replay.report)?;

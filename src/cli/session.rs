@@ -87,8 +87,9 @@ impl Session {
         let alive = !self.follows || !snapshot.processes.is_empty();
         let mut tick = self.census.advance(&snapshot, self.fold.population());
         tick.cost = Some(own_cost());
-        if let Some(dropped) = self.backlog.as_ref().map(|it| it.dropped).filter(|dropped| *dropped > 0) {
-            tick.notes.push(format!("{dropped} ticks were given up: the recording could not be written for too long"));
+        if self.backlog.as_ref().is_some_and(|backlog| backlog.dropped > 0) {
+            tick.notes
+                .push("the values of some ticks were given up: the recording could not be written for too long".into());
         }
         self.find_shown(&tick);
         let known = &self.fold.report().notes;
@@ -106,6 +107,9 @@ impl Session {
                         "the recording can't be written: {error}{hint}. Watching goes on; ticks wait in memory until it can."
                     ));
                 }
+                Written::CaughtUp if backlog.dropped > 0 => self
+                    .messages
+                    .push(format!("the recording has caught up, but for the values of {} ticks.", backlog.dropped)),
                 Written::CaughtUp => self.messages.push("the recording has caught up: every tick is in it.".to_owned()),
             }
         }
@@ -131,6 +135,9 @@ impl Session {
     /// What was seen, judged at the end; and the number of ticks that never got into the recording.
     pub(crate) fn finish(mut self) -> (Report, u64) {
         self.fold.judge();
+        if let Some(backlog) = &mut self.backlog {
+            backlog.drain();
+        }
         let owed = self.backlog.as_ref().map_or(0, Backlog::owed);
         (self.fold.into_report(), owed)
     }

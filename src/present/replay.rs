@@ -65,6 +65,8 @@ impl Replay {
         facts.population = recording.population()?;
         let mut fold = Fold::replay(facts, &series);
         recording.for_each_tick(|at, values| fold.observe(at, values))?;
+        // Whoever reads what follows may take an hour over it; the recorder goes on meanwhile.
+        recording.release()?;
         fold.judge();
         Ok(Replay { report: fold.into_report(), series, samples: Samples::Recording(recording) })
     }

@@ -160,8 +160,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes a whole series at once, as segments: an imported log.
-    pub fn append_points(&mut self, series: &Series, points: &Points) -> Result<(), StoreError> {
+    /// Writes a whole series at once, as segments, and what is known of it: an imported log. Of `facts` there are no values.
+    pub fn append_log(&mut self, series: &Series, points: &Points, facts: &Tick) -> Result<(), StoreError> {
         let path = self.path.clone();
         let write = |connection: &mut Connection| -> rusqlite::Result<()> {
             let transaction = connection.transaction()?;
@@ -170,6 +170,7 @@ impl Writer {
                 let times: Vec<f64> = times.iter().map(|at| at.0 as f64).collect();
                 write_segment(&transaction, &times, &[f64::from(series.key.0)], &[values])?;
             }
+            write_facts(&transaction, facts)?;
             transaction.commit()
         };
         write(&mut self.connection).map_err(|source| StoreError::sqlite(&path, source))
@@ -199,6 +200,17 @@ impl Drop for Writer {
 }
 
 fn write_tick(transaction: &Transaction, tick: &Tick) -> rusqlite::Result<()> {
+    // Also where nothing was measured, as at the end of a target: the tick was taken, and a replay is to know it.
+    let keys: Vec<f64> = tick.values.iter().map(|(key, _)| f64::from(key.0)).collect();
+    let values: Vec<f64> = tick.values.iter().map(|(_, value)| *value).collect();
+    let columns = block::encode(&[&keys, &values]);
+    transaction.prepare_cached("INSERT OR REPLACE INTO tick VALUES (?, ?)")?.execute(params![tick.at.0, columns])?;
+    write_lifetimes(transaction, tick)?;
+    write_facts(transaction, tick)
+}
+
+/// All of a tick but its values and lifetimes.
+fn write_facts(transaction: &Transaction, tick: &Tick) -> rusqlite::Result<()> {
     let at = tick.at.0;
     for (key, process) in &tick.started {
         transaction.prepare_cached("INSERT OR REPLACE INTO process VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")?.execute(
@@ -227,12 +239,6 @@ fn write_tick(transaction: &Transaction, tick: &Tick) -> rusqlite::Result<()> {
     for series in &tick.added {
         write_series(transaction, series)?;
     }
-    // Also where nothing was measured, as at the end of a target: the tick was taken, and a replay is to know it.
-    let keys: Vec<f64> = tick.values.iter().map(|(key, _)| f64::from(key.0)).collect();
-    let values: Vec<f64> = tick.values.iter().map(|(_, value)| *value).collect();
-    let columns = block::encode(&[&keys, &values]);
-    transaction.prepare_cached("INSERT OR REPLACE INTO tick VALUES (?, ?)")?.execute(params![at, columns])?;
-    write_lifetimes(transaction, tick)?;
     for limit in &tick.limits {
         transaction
             .prepare_cached("INSERT INTO bound(at, name, series, value) VALUES (?, ?, ?, ?)")?

@@ -39,7 +39,7 @@ fn a_leak_is_told_from_traffic() {
     let verdict = &leak["verdict"];
     assert_eq!(verdict["kind"], "leak", "{verdict:#}");
     assert_eq!(verdict["subject"], format!("tcp {}", churn.endpoint()));
-    said.complains(&["LEAK", "Recording: ", "Next:      unclosed show "]);
+    said.complains(&["LEAK", "Recording: ", "Next: ", "unclosed show "]);
     let leaked = leaked_of(&leak);
     assert!(leaked.iter().all(|it| it["remote"] == churn.endpoint() && it["leak_probability"].as_f64().unwrap() > 0.5));
     let rate = verdict["rate_per_hour"].as_f64().unwrap();
@@ -211,7 +211,7 @@ fn ctrl_c_prints_the_summary_and_the_next_command() {
         watch.line(" connections ");
     }
     watch.complaint("Ctrl-C ends it");
-    let next = format!("Next:      unclosed show {}", file.display());
+    let next = format!("unclosed show {}", file.display());
     watch.interrupt().ok().says(&["undecided", "ticks, every 100 ms", "Recording: ", &next]);
     assert!(shown(&file)["ticks"].as_u64().unwrap() >= 5);
     assert!(!Path::new(&format!("{}-wal", file.display())).exists(), "a recording that was ended is one file");

@@ -15,7 +15,7 @@ fn the_commands_exit_code_and_output_are_its_own() {
     let folder = Folder::new();
     let done = run(&folder, "cat; printf 'no line end'; echo complaint >&2; exit 42").stdin("typed\n").done().code(42);
     assert_eq!(done.out, "typed\nno line end");
-    done.complains(&["complaint\n", "Recording: ", "Next:      unclosed show "]);
+    done.complains(&["complaint\n", "Recording: ", "Next: ", "unclosed show "]);
 }
 
 #[test]
