@@ -4,7 +4,7 @@
 //! bin keeps its extremes with their times, which is what a fall shows itself by, and a uniform sample of its values
 //! (algorithm R of Vitter, "Random sampling with a reservoir", 1985), from which quantiles of a block are read.
 
-use crate::model::Timestamp;
+use crate::model::{Timestamp, splitmix64};
 
 /// Between 256 and 512 bins are in use: a moment is known to within 0.4% of the span.
 const BINS_MAX: usize = 512;
@@ -63,7 +63,7 @@ impl Bin {
             self.highest = (at, value);
         }
         self.count += 1;
-        let slot = hash(self.count ^ (at.0 as u64)) % self.count;
+        let slot = splitmix64(self.count ^ (at.0 as u64)) % self.count;
         let slot = if self.count <= KEPT as u64 { self.count - 1 } else { slot };
         if let Some(kept) = self.kept.get_mut(slot as usize) {
             *kept = value;
@@ -81,7 +81,7 @@ impl Bin {
         } else {
             let (mut taken_mine, mut taken_theirs) = (0, 0);
             for (index, slot) in kept.iter_mut().enumerate() {
-                let draw = hash(index as u64 ^ (later.first.0 as u64)) % total;
+                let draw = splitmix64(index as u64 ^ (later.first.0 as u64)) % total;
                 let prefers_mine = (draw < self.count && taken_mine < mine.len()) || taken_theirs >= theirs.len();
                 let (from, taken) = if prefers_mine { (mine, &mut taken_mine) } else { (theirs, &mut taken_theirs) };
                 *slot = from[*taken];
@@ -215,14 +215,6 @@ pub(super) fn quantile(values: &mut [f64], share: f64) -> f64 {
         (Some(only), None) => *only,
         _ => 0.0,
     }
-}
-
-/// A number's hash (splitmix64): decides what is kept, alike in every replay.
-fn hash(number: u64) -> u64 {
-    let mut hash = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    hash ^ (hash >> 31)
 }
 
 #[cfg(test)]

@@ -112,6 +112,9 @@ pub(crate) struct Sampling {
     /// Sample only; opener stacks are not taken in this version
     #[arg(long)]
     pub(crate) no_ledger: bool,
+    /// Where the recording goes [default: NAME-PID-TIME.unclosed in the state folder]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
@@ -132,9 +135,6 @@ pub(crate) struct WatchArgs {
     /// Names of hosts and services on the screen, as they become known
     #[arg(long)]
     pub(crate) resolve: bool,
-    /// Where the recording goes [default: NAME-PID-TIME.unclosed in the state folder]
-    #[arg(long, value_name = "FILE")]
-    pub(crate) output: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -151,9 +151,6 @@ pub(crate) struct RecordArgs {
     /// Stop after this long
     #[arg(long = "for", value_name = "TIME")]
     pub(crate) duration: Option<String>,
-    /// Where the recording goes [default: NAME-PID-TIME.unclosed in the state folder]
-    #[arg(long, value_name = "FILE")]
-    pub(crate) output: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
@@ -163,12 +160,17 @@ pub(crate) struct RunArgs {
     /// Exit with 3 where it leaks, with 4 where that is undecided
     #[arg(long)]
     pub(crate) fail_on_leak: bool,
-    /// Where the recording goes [default: NAME-PID-TIME.unclosed in the state folder]
-    #[arg(long, value_name = "FILE")]
-    pub(crate) output: Option<PathBuf>,
     /// The command and its arguments
     #[arg(last = true, required = true, value_name = "CMD")]
     pub(crate) command: Vec<std::ffi::OsString>,
+}
+
+/// How a log is read, where the file is one.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct LogReading {
+    /// The log counts the heading of `lsof | wc -l`: subtract it
+    #[arg(long)]
+    pub(crate) lsof_header: bool,
 }
 
 #[derive(Args, Debug)]
@@ -194,9 +196,8 @@ pub(crate) struct ShowArgs {
     /// The series that `-o csv` prints [default: connections; of a log its own]
     #[arg(long, value_name = "NAME")]
     pub(crate) series: Option<String>,
-    /// The log counts the heading of `lsof | wc -l`: subtract it
-    #[arg(long)]
-    pub(crate) lsof_header: bool,
+    #[command(flatten)]
+    pub(crate) log: LogReading,
     /// Exit with 3 where it leaks, with 4 where that is undecided
     #[arg(long)]
     pub(crate) fail_on_leak: bool,
@@ -229,9 +230,8 @@ pub(crate) struct ViewArgs {
     /// Print the page's path, open no browser
     #[arg(long)]
     pub(crate) no_open: bool,
-    /// The log counts the heading of `lsof | wc -l`: subtract it
-    #[arg(long)]
-    pub(crate) lsof_header: bool,
+    #[command(flatten)]
+    pub(crate) log: LogReading,
 }
 
 #[derive(Args, Debug)]
@@ -242,9 +242,8 @@ pub(crate) struct ImportArgs {
     /// The recording to make
     #[arg(long, value_name = "REC")]
     pub(crate) output: PathBuf,
-    /// The log counts the heading of `lsof | wc -l`: subtract it
-    #[arg(long)]
-    pub(crate) lsof_header: bool,
+    #[command(flatten)]
+    pub(crate) log: LogReading,
 }
 
 #[derive(Args, Debug)]

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 /// `unclosed import`.
 pub(crate) fn run(typed: &ImportArgs) -> Result<u8, Failure> {
-    let options = LogOptions { lsof_header: typed.lsof_header };
+    let options = LogOptions { lsof_header: typed.log.lsof_header };
     let log = log::read(&typed.file, options)?;
     let every = Duration::try_from_secs_f64(log.interval_seconds.unwrap_or(0.0)).unwrap_or_default();
     let mut writer = Writer::create(&typed.output, every, "", Retention::default())?;

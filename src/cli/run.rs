@@ -28,7 +28,7 @@ pub(crate) fn run(typed: &RunArgs) -> Result<u8, Failure> {
         return Err(Failure::usage("run needs a command").hint("unclosed run -- ./test-suite"));
     };
     let name = Path::new(program).file_name().unwrap_or(program).to_string_lossy().into_owned();
-    let file = typed.output.clone().map_or_else(|| options::default_recording(&name, None), Ok)?;
+    let file = typed.sampling.output.clone().map_or_else(|| options::default_recording(&name, None), Ok)?;
     // Before the command starts, so that none of its signals is missed and a recording that can't be is told first.
     let mut schedule = Schedule::start(options.every, true)?;
     let proc = ProcFs::system();

@@ -33,7 +33,7 @@ pub(crate) fn run(typed: &ShowArgs) -> Result<u8, Failure> {
 }
 
 fn show(typed: &ShowArgs, file: &Path, number: usize, out: &mut dyn Write) -> Result<Verdict, Failure> {
-    let replay = Replay::open(file, LogOptions { lsof_header: typed.lsof_header })?;
+    let replay = Replay::open(file, LogOptions { lsof_header: typed.log.lsof_header })?;
     let report = &replay.report;
     match typed.format {
         ShowForm::Json => writeln!(out, "{:#}", json::report(report, typed.closed))?,

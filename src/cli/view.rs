@@ -15,7 +15,7 @@ use std::process::{Command, Stdio};
 
 /// `unclosed view`.
 pub(crate) fn run(typed: &ViewArgs) -> Result<u8, Failure> {
-    let replay = Replay::open(&typed.file, LogOptions { lsof_header: typed.lsof_header })?;
+    let replay = Replay::open(&typed.file, LogOptions { lsof_header: typed.log.lsof_header })?;
     if let Some(path) = &typed.html {
         write_page(&replay, &typed.file, path)?;
         talk(&format!("Wrote {}: one file, opens offline.", path.display()));

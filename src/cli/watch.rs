@@ -11,7 +11,7 @@ use crate::present::live::{CsvLines, Live, PlainLines, Screen, Silent};
 use crate::present::text;
 use crate::sample::{Metric, ProcFs, Resolver, TargetProcesses};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 /// `unclosed watch`.
@@ -29,14 +29,14 @@ pub(crate) fn watch(typed: &WatchArgs) -> Result<u8, Failure> {
         (None, _) => "connections".to_owned(),
     };
     let length = typed.duration.as_deref();
-    follow(&Watching { selector: &typed.selector, sampling: &typed.sampling, length, file: &typed.output, form, shown })
+    follow(&Watching { selector: &typed.selector, sampling: &typed.sampling, length, form, shown })
 }
 
 /// `unclosed record`.
 pub(crate) fn record(typed: &RecordArgs) -> Result<u8, Failure> {
     let (form, shown) = (Form::Silent, String::new());
     let length = typed.duration.as_deref();
-    follow(&Watching { selector: &typed.selector, sampling: &typed.sampling, length, file: &typed.output, form, shown })
+    follow(&Watching { selector: &typed.selector, sampling: &typed.sampling, length, form, shown })
 }
 
 /// What was asked for, by either verb.
@@ -44,7 +44,6 @@ struct Watching<'a> {
     selector: &'a Selector,
     sampling: &'a Sampling,
     length: Option<&'a str>,
-    file: &'a Option<PathBuf>,
     form: Form,
     /// The series that a view plots or prints.
     shown: String,
@@ -116,13 +115,13 @@ fn open_session(
     let (follows, shown) = (!members.is_empty(), watching.shown.as_str());
     let pid = members.first().map(|first| first.pid);
     let create = || {
-        let file = watching.file.clone().map_or_else(|| options::default_recording(name, pid), Ok);
+        let file = watching.sampling.output.clone().map_or_else(|| options::default_recording(name, pid), Ok);
         file.and_then(|file| Session::create_recording(&file, options, name))
     };
     // Another watch of the same second may have taken the name: then the next one is free.
-    let writer = create().or_else(|failure| if watching.file.is_none() { create() } else { Err(failure) });
+    let writer = create().or_else(|failure| if watching.sampling.output.is_none() { create() } else { Err(failure) });
     match writer {
-        Err(failure) if watching.file.is_none() && watching.form != Form::Silent => {
+        Err(failure) if watching.sampling.output.is_none() && watching.form != Form::Silent => {
             talk(&format!("unclosed: {}; nothing is recorded. --output FILE records elsewhere.", failure.message));
             Ok(Session::new(options, target, name, follows, None, shown))
         }

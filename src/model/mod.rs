@@ -13,6 +13,7 @@ mod report;
 mod resource;
 mod series;
 mod snapshot;
+mod splitmix;
 mod tick;
 mod time;
 
@@ -25,5 +26,6 @@ pub use report::{Judged, Report, SeriesReport, Target, VerdictChange};
 pub use resource::{Access, Activity, Identity, Kind, Resource, SocketType, State, UnixPeer};
 pub use series::{Gap, Limit, Points, Series, SeriesKey, Unit};
 pub use snapshot::{Descriptor, Reading, Snapshot};
+pub(crate) use splitmix::splitmix64;
 pub use tick::{Closing, Cost, Event, EventKind, Tick};
 pub use time::{Timestamp, duration_words};

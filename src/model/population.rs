@@ -1,5 +1,6 @@
 //! Every lifetime so far: the open ones each, the closed ones as totals and a bounded uniform sample.
 
+use super::splitmix::splitmix64;
 use super::{Closing, Kind, Lifetime, LifetimeId, Tick};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -142,14 +143,6 @@ impl Population {
         };
         lifetimes.into_iter().map(&mut decide).collect()
     }
-}
-
-/// A number's hash, uniform over 64 bits (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014).
-fn splitmix64(number: u64) -> u64 {
-    let mut hash = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    hash ^ (hash >> 31)
 }
 
 #[cfg(test)]
