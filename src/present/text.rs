@@ -95,13 +95,13 @@ pub fn summary(out: &mut dyn Write, report: &Report) -> io::Result<()> {
         let every = report.every_seconds.map(|every| format!(", every {}", duration_words(every))).unwrap_or_default();
         let span = duration_words(report.to.seconds_since(report.from));
         let gaps = report.gaps.iter().filter(|gap| gap.series.is_none()).count();
-        let gaps = if gaps > 0 { format!(", {gaps} gaps") } else { String::new() };
+        let gaps = if gaps > 0 { format!(", {}", counted(gaps as u64, "gap")) } else { String::new() };
         writeln!(
             out,
-            "{} to {} ({span}): {} ticks{every}{gaps}",
+            "{} to {} ({span}): {}{every}{gaps}",
             moment(report.from),
             moment(report.to),
-            report.ticks
+            counted(report.ticks, "tick")
         )?;
     }
     Ok(())
@@ -155,6 +155,11 @@ pub fn moment(at: Timestamp) -> String {
         Ok(instant) => instant.to_zoned_datetime(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S%:z").to_string(),
         Err(_) => format!("{:.0}", at.seconds()),
     }
+}
+
+/// `1 tick`, `2 ticks`.
+fn counted(count: u64, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
 }
 
 /// A number with the digits that matter.
@@ -216,7 +221,7 @@ fn resources(out: &mut dyn Write, report: &Report, shown: Shown) -> io::Result<(
         if count > most {
             writeln!(out, "  ... {} more that leaked: unclosed show {file} --leaked", count - most)?;
         } else {
-            writeln!(out, "  ... {} more: unclosed show {file} --closed", rows.len() - most)?;
+            writeln!(out, "  ... {} more: unclosed show {file} -o json", rows.len() - most)?;
         }
     }
     Ok(())

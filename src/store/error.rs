@@ -49,6 +49,9 @@ pub enum StoreError {
         /// The recording.
         path: PathBuf,
     },
+    /// It was to be made in a folder that isn't there.
+    #[error("{0} can't be made: its folder does not exist")]
+    NoFolder(PathBuf),
     /// It is there already, and is no recording that could be gone on with.
     #[error("{0} exists already; a recording never overwrites")]
     Exists(PathBuf),
@@ -121,6 +124,10 @@ impl StoreError {
             StoreError::Full { path } => {
                 let folder = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
                 Some(format!("free some room (df -h {}), or record elsewhere with --output", folder.display()))
+            }
+            StoreError::NoFolder(path) => {
+                let folder = path.parent().unwrap_or(Path::new("."));
+                Some(format!("mkdir -p {}, or name another place with --output", folder.display()))
             }
             StoreError::Exists(_) => Some("name another file with --output".into()),
             StoreError::Sqlite { .. } | StoreError::Io { .. } => None,

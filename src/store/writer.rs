@@ -71,6 +71,7 @@ impl Writer {
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         options.write(true).create_new(true).open(path).map_err(|source| match source.kind() {
             std::io::ErrorKind::AlreadyExists => StoreError::Exists(path.to_owned()),
+            std::io::ErrorKind::NotFound => StoreError::NoFolder(path.to_owned()),
             _ => StoreError::io(path, "to create it", source),
         })?;
         let made = Self::fill(path, every, target, retention);
