@@ -173,7 +173,10 @@ fn a_place_that_can_not_be_written() {
     let folder = Folder::new();
     let nowhere = folder.file("no/such/folder/x.unclosed");
     for verb in ["record", "watch", "watch -o csv"] {
-        Run::it(format!("{verb} -p {own}")).output(&nowhere).done().fails(1, &["x.unclosed", "does not exist", "mkdir -p"]);
+        Run::it(format!("{verb} -p {own}"))
+            .output(&nowhere)
+            .done()
+            .fails(1, &["x.unclosed", "does not exist", "mkdir -p"]);
     }
     Run::it("run").output(&nowhere).and("-- touch ran").within(folder.path()).done().fails(1, &["x.unclosed"]);
     assert!(!folder.file("ran").exists(), "the command is not started for nothing");
