@@ -84,7 +84,8 @@ impl Session {
             snapshot.unseen.push(format!("{} descendants are beyond what is followed at once", self.target.left_out));
         }
         snapshot.unseen.append(&mut self.clock.notes);
-        let alive = !self.follows || !snapshot.processes.is_empty();
+        // One that is closed to us for now runs on.
+        let alive = !self.follows || !snapshot.processes.is_empty() || !snapshot.unreadable.is_empty();
         let mut tick = self.census.advance(&snapshot, self.fold.population());
         tick.cost = Some(own_cost());
         if self.backlog.as_ref().is_some_and(|backlog| backlog.dropped > 0) {

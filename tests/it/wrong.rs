@@ -62,6 +62,42 @@ fn a_process_of_another_user() {
     assert_eq!(left, ["unclosed"], "no recording of nothing");
 }
 
+/// A program may close itself to its own user for a while (`PR_SET_DUMPABLE`, a setuid program): it runs on, so the watch
+/// does, and what it holds is neither closed nor ended.
+#[test]
+fn a_process_that_can_not_be_read_for_a_while() {
+    if !is_root() || !has("setpriv") {
+        skip!("only root can become somebody else");
+    }
+    let folder = Folder::new();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let copy = folder.file("unclosed");
+    fs::copy(env!("CARGO_BIN_EXE_unclosed"), &copy).unwrap();
+    let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+    let script = "import ctypes, os, signal\n\
+                  state = [1]\n\
+                  def turn(*_):\n    state[0] ^= 1; ctypes.CDLL(None).prctl(4, state[0]); print('open', state[0], flush=True)\n\
+                  signal.signal(signal.SIGUSR1, turn); ctypes.CDLL(None).prctl(4, 1); print(os.getpid(), flush=True)\n\
+                  while True: signal.pause()";
+    let mut program = Run::program("setpriv", nobody).and("/usr/bin/env python3 -c").and_whole(script).start();
+    let pid = program.line_that("its pid", |line| line.parse::<u32>().is_ok());
+    let file = folder.file("shut.unclosed");
+    let watch = format!("{} watch -p {pid} --every 50ms", copy.display());
+    let mut watch = Run::program("setpriv", nobody).and(&watch).output(&file).start();
+    watch.line("descriptors");
+    program.signal(Signal::USR1);
+    program.line("open 0");
+    watch.complaint("permission denied");
+    program.signal(Signal::USR1);
+    program.line("open 1");
+    let ticks = shown(&file)["ticks"].as_u64().unwrap();
+    until("ten ticks more", || Some(()).filter(|()| shown(&file)["ticks"].as_u64().unwrap() > ticks + 10));
+    watch.interrupt().ok();
+    let report = shown(&file);
+    assert!(report["target"]["processes"][0]["ended"].is_null(), "{:#}", report["target"]);
+    assert_eq!(report["closed_total"], 0);
+}
+
 #[test]
 fn a_process_that_ends_before_anything_is_seen() {
     // A zombie: it has a pid, and nothing to be seen.
