@@ -5,6 +5,7 @@
 //! person is shown at the end is a [`Report`].
 
 mod address;
+mod detail;
 mod finding;
 mod lifetime;
 mod population;
@@ -18,6 +19,7 @@ mod tick;
 mod time;
 
 pub use address::Address;
+pub use detail::{Detail, PipeEnd};
 pub use finding::{Exhaustion, Finding, Rate, Verdict};
 pub use lifetime::{Holder, Lifetime, LifetimeId};
 pub use population::{Group, Population, Tally};

@@ -1,6 +1,6 @@
 //! What a descriptor refers to.
 
-use super::Address;
+use super::{Address, Detail};
 use std::fmt;
 
 /// The kind of a resource, under the name that JSON and `descriptors:KIND` use.
@@ -238,6 +238,8 @@ pub struct Resource {
     pub state: Option<State>,
     /// What it carried.
     pub activity: Activity,
+    /// What else the kernel says; `None` where nothing was asked.
+    pub detail: Option<Box<Detail>>,
 }
 
 impl Resource {
@@ -255,6 +257,7 @@ impl Resource {
             peer: None,
             state: None,
             activity: Activity::default(),
+            detail: None,
         }
     }
 

@@ -146,6 +146,7 @@ fn resource(
         "silent_seconds": silent.map(seconds),
         "bytes_sent": it.activity.bytes_sent,
         "bytes_received": it.activity.bytes_received,
+        "detail": it.detail.as_deref(),
         "leaked": leaked,
         "leak_probability": probability,
         "opener": null,
