@@ -27,7 +27,7 @@ pub use process::{Process, ProcessId, ProcessKey};
 pub use report::{Judged, Report, SeriesReport, Target, VerdictChange};
 pub use resource::{Access, Activity, Identity, Kind, Resource, SocketType, State, UnixPeer};
 pub use series::{Gap, Limit, Points, Series, SeriesKey, Unit};
-pub use snapshot::{Descriptor, Reading, Snapshot};
+pub use snapshot::{Descriptor, Reading, Sighting, Snapshot};
 pub(crate) use splitmix::splitmix64;
 pub use tick::{Closing, Cost, Event, EventKind, Tick};
 pub use time::{Timestamp, duration_words};
