@@ -8,7 +8,7 @@ mod listeners;
 
 use crate::model::{
     Descriptor, Event, EventKind, Gap, Holder, Identity, Kind, Lifetime, LifetimeId, Limit, Population, Process,
-    ProcessId, ProcessKey, Resource, Series, SeriesKey, Sighting, Snapshot, State, Tick, Timestamp, Unit,
+    ProcessId, ProcessKey, Resource, Series, SeriesKey, Sighting, Snapshot, State, Tick, Timestamp, Traffic, Unit,
 };
 use counts::Counts;
 use listeners::Listeners;
@@ -161,12 +161,14 @@ impl Census {
         for sighting in &snapshot.sightings {
             let known = self.open.get(&sighting.resource.identity).and_then(|id| population.open.get(id));
             match known.filter(|known| !is_another(&known.resource, &sighting.resource)) {
-                Some(known) => {
-                    if let Some(now) = self.changed(known, sighting, snapshot.at) {
+                Some(known) => match self.change(known, sighting, snapshot.at) {
+                    Change::None => {}
+                    Change::Traffic(traffic) => tick.traffic.push(traffic),
+                    Change::Other(now) => {
                         self.counts.replace(known, &now);
-                        tick.changed.push(now);
+                        tick.changed.push(*now);
                     }
-                }
+                },
                 None => {
                     if let Some(known) = known {
                         self.counts.remove(known);
@@ -230,20 +232,21 @@ impl Census {
         }
     }
 
-    /// The lifetime as it is now; `None` where nothing worth telling has changed.
-    fn changed(&self, known: &Lifetime, sighting: &Sighting, at: Timestamp) -> Option<Lifetime> {
+    /// What has changed of a lifetime.
+    fn change(&self, known: &Lifetime, sighting: &Sighting, at: Timestamp) -> Change {
         let now = merged(&known.resource, &sighting.resource);
         let holders = self.holders(sighting);
         let last_active = last_active(&sighting.resource, at).or(known.last_active);
         let accepted_by = known.accepted_by.clone().or_else(|| self.listeners.accepted(&sighting.resource));
-        (accepted_by != known.accepted_by || has_changed(known, &now, &holders, last_active)).then(|| Lifetime {
-            resource: now.into_owned(),
-            holders,
-            accepted_by,
-            last_seen: at,
-            last_active,
-            ..known.clone()
-        })
+        if accepted_by != known.accepted_by || has_changed(known, &now, &holders) {
+            let resource = now.into_owned();
+            let now = Lifetime { resource, holders, accepted_by, last_seen: at, last_active, ..known.clone() };
+            return Change::Other(Box::new(now));
+        }
+        if has_carried(known, &now, last_active) {
+            return Change::Traffic(Traffic { id: known.id, activity: now.activity, last_active });
+        }
+        Change::None
     }
 
     /// Who holds it, by the processes' numbers.
@@ -377,17 +380,34 @@ fn last_active(resource: &Resource, at: Timestamp) -> Option<Timestamp> {
     resource.activity.silent_seconds.map(|silent| at - Duration::from_secs_f64(silent))
 }
 
-fn has_changed(before: &Lifetime, now: &Resource, holders: &[Holder], last_active: Option<Timestamp>) -> bool {
+/// What has changed of a lifetime since the tick before.
+enum Change {
+    None,
+    Traffic(Traffic),
+    Other(Box<Lifetime>),
+}
+
+/// True where more has changed than what it carried.
+fn has_changed(before: &Lifetime, now: &Resource, holders: &[Holder]) -> bool {
     let known = &before.resource;
+    let has_news = match (&known.detail, &now.detail) {
+        (Some(before), Some(now)) => now.is_news(before),
+        (None, Some(_)) => true,
+        (_, None) => false,
+    };
+    has_news
+        || before.holders != holders
+        || (known.state, &known.local, &known.remote, &known.name) != (now.state, &now.local, &now.remote, &now.name)
+}
+
+/// True where it carried anything.
+fn has_carried(before: &Lifetime, now: &Resource, last_active: Option<Timestamp>) -> bool {
     let activity = |it: &Resource| (it.activity.bytes_sent, it.activity.bytes_received);
     let apart = match (before.last_active, last_active) {
         (Some(before), Some(now)) => now.seconds_since(before).abs() > ACTIVITY_NOISE_SECONDS,
         (before, now) => before != now,
     };
-    apart
-        || activity(known) != activity(now)
-        || before.holders != holders
-        || (known.state, &known.local, &known.remote, &known.name) != (now.state, &now.local, &now.remote, &now.name)
+    apart || activity(&before.resource) != activity(now)
 }
 
 /// The lifetime at its end; it was last seen open at the tick before.

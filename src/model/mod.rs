@@ -29,5 +29,5 @@ pub use resource::{Access, Activity, Identity, Kind, Resource, SocketType, State
 pub use series::{Gap, Limit, Points, Series, SeriesKey, Unit};
 pub use snapshot::{Descriptor, Reading, Sighting, Snapshot};
 pub(crate) use splitmix::splitmix64;
-pub use tick::{Closing, Cost, Event, EventKind, Tick};
+pub use tick::{Closing, Cost, Event, EventKind, Tick, Traffic};
 pub use time::{Timestamp, duration_words};
