@@ -1,5 +1,6 @@
 //! Live readers of the system. A [`Sampler`] takes one [`Snapshot`] a tick; it sees only [`crate::model`].
 
+mod cgroup;
 mod descriptors;
 mod metrics;
 mod own_cost;
@@ -8,11 +9,12 @@ mod resolve;
 mod sockets;
 mod target;
 
+pub use cgroup::{CgroupPath, UnitName};
 pub use metrics::{Metric, MetricError};
 pub use own_cost::own_cost;
 pub use procfs::{ProcFs, ReadError};
 pub use resolve::Resolver;
-pub use target::TargetProcesses;
+pub use target::{CommandPattern, Pattern, Rule, RuleError, TargetProcesses};
 
 use crate::model::{
     Address, Descriptor, Identity, Kind, Limit, Process, ProcessId, Reading, Resource, Snapshot, Timestamp, Unit,
