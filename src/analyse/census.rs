@@ -40,6 +40,8 @@ const ACTIVITY_NOISE_SECONDS: f64 = 0.1;
 pub struct Census {
     every: Duration,
     last_at: Option<Timestamp>,
+    /// The last tick at which a process of the target ran.
+    last_ran: Option<Timestamp>,
     processes: HashMap<ProcessId, ProcessKey>,
     next_process: u32,
     running: HashMap<ProcessKey, Process>,
@@ -63,6 +65,7 @@ impl Census {
         Census {
             every,
             last_at: None,
+            last_ran: None,
             processes: HashMap::new(),
             next_process: 1,
             running: HashMap::new(),
@@ -123,6 +126,7 @@ impl Census {
             Event { at: snapshot.at, process: Some(key), kind, text }
         };
         let mut keys = Vec::with_capacity(snapshot.processes.len());
+        let first_new = self.next_process;
         for process in &snapshot.processes {
             let next = ProcessKey(self.next_process);
             let key = *self.processes.entry(process.id.clone()).or_insert(next);
@@ -151,7 +155,24 @@ impl Census {
                 tick.events.push(event(key, EventKind::Ended, &process));
             }
         }
+        if self.running.keys().all(|key| key.0 >= first_new) {
+            self.begin_anew(snapshot, tick);
+        }
+        if !self.running.is_empty() {
+            self.last_ran = Some(snapshot.at);
+        }
         keys
+    }
+
+    /// All that run now are new. Where there were others before, numbers begin anew; and the time without any is a hole.
+    fn begin_anew(&self, snapshot: &Snapshot, tick: &mut Tick) {
+        let Some(last_ran) = self.last_ran.filter(|_| !self.running.is_empty()) else { return };
+        let text = "the target began anew: none of its processes ran before".to_owned();
+        tick.events.push(Event { at: snapshot.at, process: None, kind: EventKind::Restart, text });
+        if self.last_at.is_some_and(|last_at| last_at > last_ran) {
+            let reason = "no process of the target ran".to_owned();
+            tick.gaps.push(Gap { from: last_ran, to: snapshot.at, series: None, reason });
+        }
     }
 
     /// Takes in what was opened, has changed or is gone.

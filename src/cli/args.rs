@@ -1,5 +1,6 @@
 //! Flags as typed. What they mean is settled in `options`.
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -39,17 +40,33 @@ pub(crate) enum Verb {
     DemoProgram(DemoProgramArgs),
 }
 
+/// The heading of the selectors in the help.
+const PROCESSES: &str = "Which processes (kinds are ANDed, several of one kind ORed)";
+
 /// Which processes. Kinds of selectors are ANDed, several of one kind ORed.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Selector {
     /// Process ids
-    #[arg(short, long, value_name = "PID[,PID]", value_delimiter = ',')]
+    #[arg(short, long, help_heading = PROCESSES, value_name = "PID[,PID]", value_delimiter = ',')]
     pub(crate) pid: Vec<u32>,
-    /// Processes whose command name begins with NAME, as with lsof
-    #[arg(short, long, value_name = "NAME")]
+    /// The name begins with NAME; or /REGEX/ is found in the name or the command line, with /REGEX/i in either case; ^ before
+    /// it: all but those
+    #[arg(short, long, help_heading = PROCESSES, value_name = "NAME|/REGEX/")]
     pub(crate) command: Vec<String>,
+    /// User names or ids; ^USER: all but that user's
+    #[arg(short, long, help_heading = PROCESSES, value_name = "USER[,USER]", value_delimiter = ',')]
+    pub(crate) user: Vec<String>,
+    /// A systemd unit: a service (NAME alone will do), a scope, or a slice with all in it
+    #[arg(long, help_heading = PROCESSES, value_name = "UNIT", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) unit: Vec<String>,
+    /// A cgroup with all below it, /sys/fs/cgroup before it or not
+    #[arg(long, help_heading = PROCESSES, value_name = "PATH", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) cgroup: Vec<String>,
+    /// A container of docker, podman, containerd or CRI-O, or a pod: its id or the first 4 or more digits
+    #[arg(long, help_heading = PROCESSES, value_name = "ID")]
+    pub(crate) container: Vec<String>,
     /// Their descendants too
-    #[arg(long)]
+    #[arg(long, help_heading = PROCESSES)]
     pub(crate) children: bool,
     /// Accepted for lsof's sake: selectors are ANDed anyway
     #[arg(short = 'a', hide = true)]
@@ -60,6 +77,18 @@ pub(crate) struct Selector {
     /// Accepted for lsof's sake: numbers are the default
     #[arg(short = 'P', hide = true)]
     pub(crate) no_port_names: bool,
+}
+
+impl Selector {
+    /// True where no process was asked for.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.pid.is_empty() && self.names_no_more_than_pids()
+    }
+
+    /// True where pids are all that was given.
+    pub(crate) fn names_no_more_than_pids(&self) -> bool {
+        [&self.command, &self.user, &self.unit, &self.cgroup, &self.container].into_iter().all(Vec::is_empty)
+    }
 }
 
 #[derive(Args, Debug)]
@@ -123,7 +152,8 @@ pub(crate) struct WatchArgs {
     pub(crate) selector: Selector,
     #[command(flatten)]
     pub(crate) sampling: Sampling,
-    /// Stop after this long
+    /// Stop after this long. Without it a watch by -p ends with its processes; any other waits for the next that fits, for a
+    /// service is restarted, until Ctrl-C
     #[arg(long = "for", value_name = "TIME")]
     pub(crate) duration: Option<String>,
     /// Print `unix_time,value` lines as they come (csv)
@@ -148,7 +178,8 @@ pub(crate) struct RecordArgs {
     pub(crate) selector: Selector,
     #[command(flatten)]
     pub(crate) sampling: Sampling,
-    /// Stop after this long
+    /// Stop after this long. Without it a watch by -p ends with its processes; any other waits for the next that fits, for a
+    /// service is restarted, until Ctrl-C
     #[arg(long = "for", value_name = "TIME")]
     pub(crate) duration: Option<String>,
 }

@@ -1,7 +1,7 @@
 //! Errors as a person reads them: what failed, why, and what mends it.
 
 use crate::present::replay::ReplayError;
-use crate::sample::ReadError;
+use crate::sample::{ReadError, RuleError};
 use crate::store::StoreError;
 use crate::store::log::LogError;
 use std::io;
@@ -92,6 +92,23 @@ impl From<ReadError> for Failure {
             }
             _ => Failure::new(error.to_string()),
         }
+    }
+}
+
+impl From<RuleError> for Failure {
+    fn from(error: RuleError) -> Self {
+        let hint = match &error {
+            RuleError::NoName => "-c NAME takes the begin of a name, -c '/REGEX/' an expression",
+            RuleError::Regex { .. } => "write it as '/orders.*api/' or, for either case, '/orders/i'",
+            RuleError::NoSuchUser(_) => {
+                "id -u USER gives the number of a user that is known elsewhere; -u takes that, too"
+            }
+            RuleError::NotAnId(_) => {
+                "docker ps, podman ps and crictl ps print the ids; kubectl's containerd://ID will do"
+            }
+            RuleError::SeveralContainers { .. } => "give more of its digits",
+        };
+        Failure::usage(error.to_string()).hint(hint)
     }
 }
 

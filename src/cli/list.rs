@@ -17,8 +17,10 @@ const PEERS_LIMIT: Duration = Duration::from_secs(1);
 
 /// `unclosed list`.
 pub(crate) fn run(typed: &ListArgs) -> Result<u8, Failure> {
-    if typed.selector.pid.is_empty() && typed.selector.command.is_empty() {
-        return Err(Failure::usage("list needs a process").hint("unclosed list -p PID, or -c NAME"));
+    if typed.selector.is_empty() {
+        return Err(
+            Failure::usage("list needs a process").hint("unclosed list -p PID, or -c NAME, -u USER, --unit UNIT")
+        );
     }
     let proc = ProcFs::system();
     let mut processes = options::target(&proc, &typed.selector)?;

@@ -2,7 +2,7 @@
 
 use super::args::{Sampling, Selector};
 use super::error::Failure;
-use crate::sample::{Metric, ProcFs, TargetProcesses};
+use crate::sample::{CgroupPath, Metric, Pattern, ProcFs, Rule, RuleError, TargetProcesses, UnitName};
 use crate::store::Retention;
 use jiff::tz::TimeZone;
 use std::path::{Path, PathBuf};
@@ -51,37 +51,41 @@ impl SamplingOptions {
     }
 }
 
-/// The processes that a selector names now. Empty where nothing was selected.
-pub(crate) fn select(proc: &ProcFs, selector: &Selector) -> Result<Vec<u32>, Failure> {
-    if selector.command.is_empty() {
-        return Ok(selector.pid.clone());
+/// The processes to follow; none where nothing was selected. Fails where none fits, and on the first pid that doesn't run.
+pub(crate) fn target(proc: &ProcFs, selector: &Selector) -> Result<TargetProcesses, Failure> {
+    if selector.names_no_more_than_pids() {
+        return Ok(TargetProcesses::named(proc, &selector.pid, selector.children)?);
     }
-    let own = std::process::id();
-    let named = |pid: &u32| {
-        let comm = proc.stat(*pid).map(|stat| stat.comm).unwrap_or_default();
-        *pid != own && selector.command.iter().any(|name| comm.starts_with(name.as_str()))
-    };
-    let mut pids: Vec<u32> = proc.pids().into_iter().filter(named).collect();
-    if !selector.pid.is_empty() {
-        pids.retain(|pid| selector.pid.contains(pid));
-    }
-    if pids.is_empty() {
-        let name = selector.command.join(", ");
-        let message = format!("no process that we can see has a name beginning with {name:?}");
-        let hint = format!("pgrep -af {name} searches whole command lines; unclosed --help lists the verbs");
-        return Err(Failure::no_target(message).hint(hint));
-    }
-    pids.sort_unstable();
-    Ok(pids)
+    let target = TargetProcesses::by_rule(proc, rule(selector)?, selector.children)?;
+    if target.is_empty() { Err(no_match(selector)) } else { Ok(target) }
 }
 
-/// The processes to follow; fails on the first that was named by its pid and doesn't run.
-pub(crate) fn target(proc: &ProcFs, selector: &Selector) -> Result<TargetProcesses, Failure> {
-    let pids = select(proc, selector)?;
-    if selector.command.is_empty() {
-        return Ok(TargetProcesses::named(proc, &pids, selector.children)?);
-    }
-    Ok(TargetProcesses::running(proc, &pids, selector.children))
+fn rule(selector: &Selector) -> Result<Rule, RuleError> {
+    Ok(Rule {
+        pids: selector.pid.clone(),
+        commands: selector.command.iter().map(|text| Pattern::command(text)).collect::<Result<_, _>>()?,
+        users: selector.user.iter().map(|text| Pattern::user(text)).collect::<Result<_, _>>()?,
+        units: selector.unit.iter().map(|text| UnitName::parse(text)).collect(),
+        cgroups: selector.cgroup.iter().map(|text| CgroupPath::parse(text)).collect(),
+        containers: selector.container.clone(),
+    })
+}
+
+/// Nothing fits: says what was asked for, and what shows what there is.
+fn no_match(selector: &Selector) -> Failure {
+    let kinds = [
+        ("-c", &selector.command, "pgrep -af NAME searches whole command lines"),
+        ("-u", &selector.user, "ps -u USER lists a user's processes"),
+        ("--unit", &selector.unit, "systemctl status UNIT tells whether it runs"),
+        ("--cgroup", &selector.cgroup, "cat /proc/PID/cgroup tells the cgroups of a process"),
+        ("--container", &selector.container, "docker ps, podman ps or crictl ps list the containers that run"),
+    ];
+    let asked: Vec<_> = kinds.into_iter().filter(|(_, texts, _)| !texts.is_empty()).collect();
+    let parts: Vec<String> = asked.iter().map(|(flag, texts, _)| format!("{flag} {}", texts.join(" or "))).collect();
+    let hints: Vec<&str> = asked.iter().map(|(_, _, hint)| *hint).collect();
+    let pids = if selector.pid.is_empty() { "" } else { "of these pids " };
+    Failure::no_target(format!("no process {pids}that we can see fits {}", parts.join(" and ")))
+        .hint(format!("{}; unclosed --help lists the verbs", hints.join("; ")))
 }
 
 /// Reads `50ms`, `5s`, `10m`, `1h`, `7d`; a number alone is seconds.

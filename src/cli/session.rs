@@ -28,12 +28,14 @@ pub(crate) struct Session {
     shown_key: Option<SeriesKey>,
     /// Without processes to follow the watch doesn't end with them.
     follows: bool,
+    /// A process of the target ran at the last tick.
+    runs: bool,
     messages: Vec<String>,
 }
 
 impl Session {
     /// A watch of `target`, called `name`, into the recording where there is one. `shown` is the series that a live view
-    /// plots or prints. A watch that `follows` processes ends with them.
+    /// plots or prints. A watch that `follows` processes ends with them, unless the target waits for more.
     pub(crate) fn new(
         options: &SamplingOptions,
         target: TargetProcesses,
@@ -53,6 +55,7 @@ impl Session {
             shown: shown.to_owned(),
             shown_key: None,
             follows,
+            runs: false,
             messages: Vec::new(),
         }
     }
@@ -81,11 +84,16 @@ impl Session {
         let members = self.target.members();
         let mut snapshot = self.sampler.sample(&members, self.clock.now());
         if self.target.left_out > 0 {
-            snapshot.unseen.push(format!("{} descendants are beyond what is followed at once", self.target.left_out));
+            snapshot.unseen.push(format!("{} processes are beyond what is followed at once", self.target.left_out));
         }
         snapshot.unseen.append(&mut self.clock.notes);
         // One that is closed to us for now runs on.
-        let alive = !self.follows || !snapshot.processes.is_empty() || !snapshot.unreadable.is_empty();
+        let runs = !snapshot.processes.is_empty() || !snapshot.unreadable.is_empty();
+        let has_just_ended = std::mem::replace(&mut self.runs, runs) && !runs;
+        if has_just_ended && self.target.waits_for_more() {
+            self.messages.push("no process of the target runs any more: waiting for the next".to_owned());
+        }
+        let alive = !self.follows || runs || self.target.waits_for_more();
         let mut tick = self.census.advance(&snapshot, self.fold.population());
         tick.cost = Some(own_cost());
         if self.backlog.as_ref().is_some_and(|backlog| backlog.dropped > 0) {
@@ -96,8 +104,8 @@ impl Session {
         let known = &self.fold.report().notes;
         self.messages.extend(tick.notes.iter().filter(|note| !known.contains(note)).cloned());
         self.fold.apply(&tick);
-        // The last tick is judged whatever the schedule of judging says.
-        let verdict = if !alive || self.fold.is_due() { self.fold.judge() } else { None };
+        // The last tick of a process is judged whatever the schedule of judging says.
+        let verdict = if has_just_ended || !alive || self.fold.is_due() { self.fold.judge() } else { None };
         let value = tick.values.iter().find(|(key, _)| Some(*key) == self.shown_key).map(|(_, value)| *value);
         if let Some(backlog) = &mut self.backlog {
             match backlog.append(tick, verdict) {

@@ -23,7 +23,7 @@ pub(crate) fn watch(typed: &WatchArgs) -> Result<u8, Failure> {
     };
     let shown = match (&typed.series, typed.sampling.metric.as_slice()) {
         (Some(series), _) => series.clone(),
-        (None, [metric, ..]) if selects_nothing(&typed.selector) => metric.clone(),
+        (None, [metric, ..]) if typed.selector.is_empty() => metric.clone(),
         // What the recipe counted, for its log; what people ask for, for the chart.
         (None, _) if form == Form::Csv => "internet".to_owned(),
         (None, _) => "connections".to_owned(),
@@ -57,14 +57,10 @@ enum Form {
     Silent,
 }
 
-fn selects_nothing(selector: &Selector) -> bool {
-    selector.pid.is_empty() && selector.command.is_empty()
-}
-
 fn follow(watching: &Watching) -> Result<u8, Failure> {
     let options = SamplingOptions::of(watching.sampling, EVERY_DEFAULT)?;
     let length = watching.length.map(|text| options::duration("--for", text)).transpose()?;
-    if selects_nothing(watching.selector) && options.metrics.is_empty() {
+    if watching.selector.is_empty() && options.metrics.is_empty() {
         return Err(Failure::usage("nothing to watch: name a process, or a number to take")
             .hint("unclosed watch -p PID, or unclosed watch --metric disk:PATH"));
     }
@@ -72,7 +68,7 @@ fn follow(watching: &Watching) -> Result<u8, Failure> {
     let mut target = options::target(&proc, watching.selector)?;
     target.check_access()?;
     let members = target.members();
-    let follows = !selects_nothing(watching.selector);
+    let follows = !watching.selector.is_empty();
     if follows && members.is_empty() {
         return Err(Failure::no_target("the process ended before anything was seen"));
     }

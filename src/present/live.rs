@@ -73,8 +73,7 @@ impl<W: Write> PlainLines<W> {
 impl<W: Write> Live for PlainLines<W> {
     fn tick(&mut self, report: &Report, _value: Option<f64>) -> io::Result<()> {
         let leaked = report.judged.leak_probability.keys().filter(|id| report.judged.is_leaked(**id)).count();
-        let numbers: Vec<String> = numbers(report).into_iter().map(|(name, value)| format!("{name} {value}")).collect();
-        writeln!(self.out, "{} {} leaked {leaked}", text::moment(report.to), numbers.join(" "))?;
+        writeln!(self.out, "{} {} leaked {leaked}", text::moment(report.to), numbers(report, " "))?;
         if let Some(finding) = report.verdict() {
             let word = finding.kind.word().to_owned();
             if self.said.as_ref() != Some(&word) {
@@ -86,21 +85,27 @@ impl<W: Write> Live for PlainLines<W> {
     }
 }
 
-/// The numbers that stand at the head of a view: latest value by name.
-fn numbers(report: &Report) -> Vec<(String, String)> {
+/// The numbers that stand at the head of a view: the latest value of each series, and how many processes there are of
+/// several.
+fn numbers(report: &Report, between: &str) -> String {
+    let processes = report.target.iter().flat_map(|target| target.processes.values());
+    let (all, running) = processes.fold((0, 0), |(all, run), it| (all + 1, run + usize::from(it.ended.is_none())));
+    if all > 0 && running == 0 {
+        // The latest values are of those that have ended.
+        return "no process runs".to_owned();
+    }
     let wanted = |name: &str| {
         matches!(name, "connections" | "descriptors" | "memory")
             || name.starts_with("disk:")
             || name.starts_with("command:")
     };
-    let series = report.judged.series.iter().filter(|it| wanted(&it.series.name));
-    series
-        .filter_map(|it| {
-            let last = it.last?;
-            let value = if it.series.unit == Unit::Bytes { bytes(last) } else { text::figure(last) };
-            Some((it.series.name.clone(), value))
-        })
-        .collect()
+    let processes = (running > 1).then(|| format!("processes {running}"));
+    let series = report.judged.series.iter().filter(|it| wanted(&it.series.name)).filter_map(|it| {
+        let last = it.last?;
+        let value = if it.series.unit == Unit::Bytes { bytes(last) } else { text::figure(last) };
+        Some(format!("{} {value}", it.series.name))
+    });
+    processes.into_iter().chain(series).collect::<Vec<_>>().join(between)
 }
 
 /// One screen, drawn anew at each tick on the terminal's other screen, so that what was there before comes back.
@@ -143,8 +148,7 @@ impl<W: Write> Screen<W> {
             }
         }
         lines.push(String::new());
-        let numbers: Vec<String> = numbers(report).into_iter().map(|(name, value)| format!("{name} {value}")).collect();
-        lines.push(numbers.join("   "));
+        lines.push(numbers(report, "   "));
         lines.extend(chart(&self.chart, width, 6.min(height / 4)));
         lines.push(String::new());
         let room = height.saturating_sub(lines.len() + 3);

@@ -1,5 +1,6 @@
 //! Live readers of the system. A [`Sampler`] takes one [`Snapshot`] a tick; it sees only [`crate::model`].
 
+mod cgroup;
 mod descriptors;
 mod holdings;
 mod memory;
@@ -11,11 +12,12 @@ mod sockets;
 mod target;
 mod walk;
 
+pub use cgroup::{CgroupPath, UnitName};
 pub use metrics::{Metric, MetricError};
 pub use own_cost::own_cost;
 pub use procfs::{ProcFs, ReadError};
 pub use resolve::Resolver;
-pub use target::TargetProcesses;
+pub use target::{CommandPattern, Pattern, Rule, RuleError, TargetProcesses};
 
 use crate::model::{Limit, Process, ProcessId, Sighting, Snapshot, Timestamp};
 use descriptors::DescriptorReader;
