@@ -32,6 +32,8 @@ pub(crate) enum Verb {
     View(ViewArgs),
     /// Makes a recording out of a log of `unix_time,value`
     Import(ImportArgs),
+    /// What can and can't be seen here, and the least privilege that mends each
+    Doctor(DoctorArgs),
     /// A built-in program that leaks: the whole hunt in under a minute
     Demo(DemoArgs),
     /// The server and the client that `demo` watches
@@ -244,6 +246,23 @@ pub(crate) struct ImportArgs {
     pub(crate) output: PathBuf,
     #[command(flatten)]
     pub(crate) log: LogReading,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DoctorArgs {
+    /// The process to tell of; without it, of this user's processes in general
+    #[arg(value_name = "PID")]
+    pub(crate) pid: Option<u32>,
+    /// The form of the output
+    #[arg(short = 'o', long, value_enum, default_value_t = DoctorForm::Text)]
+    pub(crate) format: DoctorForm,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DoctorForm {
+    #[value(alias = "table")]
+    Text,
+    Json,
 }
 
 #[derive(Args, Debug)]

@@ -3,6 +3,7 @@
 mod descriptors;
 mod metrics;
 mod own_cost;
+mod probe;
 mod procfs;
 mod resolve;
 mod sockets;
@@ -10,6 +11,7 @@ mod target;
 
 pub use metrics::{Metric, MetricError};
 pub use own_cost::own_cost;
+pub use probe::probe;
 pub use procfs::{ProcFs, ReadError};
 pub use resolve::Resolver;
 pub use target::TargetProcesses;

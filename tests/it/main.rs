@@ -8,6 +8,7 @@
 mod act;
 mod crash;
 mod demo;
+mod doctor;
 mod full_disk;
 mod layers;
 mod leakers;
