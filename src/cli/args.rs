@@ -111,6 +111,9 @@ pub(crate) struct Sampling {
     /// Drop the oldest when the recording grows beyond this (kB, MB, GB)
     #[arg(long, value_name = "SIZE", default_value = "1GB")]
     pub(crate) max_size: String,
+    /// Run CMD once for each change of the verdict from or to a leak: no shell, the finding as JSON on its stdin, 10 s
+    #[arg(long, value_name = "CMD")]
+    pub(crate) on_leak: Option<String>,
     /// Sample only; opener stacks are not taken in this version
     #[arg(long)]
     pub(crate) no_ledger: bool,

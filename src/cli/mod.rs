@@ -6,6 +6,7 @@ mod doctor;
 mod error;
 mod import;
 mod list;
+mod on_leak;
 mod options;
 mod run;
 mod session;

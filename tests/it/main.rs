@@ -15,6 +15,7 @@ mod leakers;
 mod list;
 mod lsof_fields;
 mod metric;
+mod on_leak;
 mod page;
 mod plotly;
 mod postgres;
