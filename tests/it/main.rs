@@ -8,12 +8,14 @@
 mod act;
 mod crash;
 mod demo;
+mod doctor;
 mod full_disk;
 mod layers;
 mod leakers;
 mod list;
 mod lsof_fields;
 mod metric;
+mod on_leak;
 mod page;
 mod plotly;
 mod postgres;
