@@ -1,6 +1,7 @@
 //! Live readers of the system. A [`Sampler`] takes one [`Snapshot`] a tick; it sees only [`crate::model`].
 
 mod descriptors;
+mod machine;
 mod metrics;
 mod own_cost;
 mod procfs;
@@ -8,6 +9,7 @@ mod resolve;
 mod sockets;
 mod target;
 
+pub use machine::MachineReader;
 pub use metrics::{Metric, MetricError};
 pub use own_cost::own_cost;
 pub use procfs::{ProcFs, ReadError};

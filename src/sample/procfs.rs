@@ -300,7 +300,7 @@ fn tightest_limit(base: &Path, cgroup: &str, file: &str) -> Option<u64> {
 }
 
 /// A user's name from `/etc/passwd`.
-fn user_name(uid: u32) -> Option<String> {
+pub(super) fn user_name(uid: u32) -> Option<String> {
     let passwd = fs::read_to_string("/etc/passwd").ok()?;
     passwd.lines().find_map(|line| {
         let mut fields = line.split(':');
