@@ -7,6 +7,7 @@
 mod address;
 mod detail;
 mod finding;
+mod holdings;
 mod lifetime;
 mod population;
 mod probe;
@@ -22,6 +23,7 @@ mod time;
 pub use address::Address;
 pub use detail::{Detail, PipeEnd};
 pub use finding::{Exhaustion, Finding, Rate, Verdict};
+pub use holdings::{HoldingProcess, MachineSnapshot, ProcessHoldings};
 pub use lifetime::{Holder, Lifetime, LifetimeId};
 pub use population::{Group, Population, Tally};
 pub use probe::{Capability, Container, Diagnosis, Lack, Probe, ProbedTarget, Runtime, Setting, Source, Way, Works};

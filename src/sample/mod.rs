@@ -3,6 +3,7 @@
 mod cgroup;
 mod descriptors;
 mod holdings;
+mod machine;
 mod memory;
 mod metrics;
 mod own_cost;
@@ -14,6 +15,7 @@ mod target;
 mod walk;
 
 pub use cgroup::{CgroupPath, UnitName};
+pub use machine::MachineReader;
 pub use metrics::{Metric, MetricError};
 pub use own_cost::own_cost;
 pub use probe::probe;

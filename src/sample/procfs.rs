@@ -320,7 +320,7 @@ fn tightest_limit(base: &Path, cgroup: &str, file: &str) -> Option<u64> {
 }
 
 /// A user's name from `/etc/passwd`.
-fn user_name(uid: u32) -> Option<String> {
+pub(super) fn user_name(uid: u32) -> Option<String> {
     user_that(|_, its| its == uid).map(|(name, _)| name)
 }
 

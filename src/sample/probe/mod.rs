@@ -99,7 +99,7 @@ impl<'a> Prober<'a> {
         match (&self.id, &self.closed) {
             (None, _) => found(source, "of every process of our own user, by /proc/PID/fd; `doctor PID` tells of one"),
             (Some(id), None) => {
-                let count = self.snapshot.as_ref().map_or(0, |snapshot| snapshot.descriptors.len());
+                let count = self.snapshot.iter().flat_map(|it| &it.sightings).map(|it| it.holders.len()).sum::<usize>();
                 found(source, format!("{count} read from /proc/{}/fd", id.pid))
             }
             (Some(id), Some(error)) => missing(source, error.to_string(), self.of_others(id.pid)),
@@ -147,7 +147,7 @@ impl<'a> Prober<'a> {
         }
         let sockets = self.snapshot.as_ref().map(|snapshot| {
             let is_socket = |kind: Kind| matches!(kind, Kind::Tcp | Kind::Udp | Kind::Unix | Kind::Raw);
-            let all = snapshot.resources.iter().filter(|it| is_socket(it.kind)).count();
+            let all = snapshot.sightings.iter().filter(|it| is_socket(it.resource.kind)).count();
             format!(": {all} of this process")
         });
         let sockets = sockets.unwrap_or_default();
@@ -175,7 +175,7 @@ impl<'a> Prober<'a> {
             let works = if has_tables && self.closed.is_some() { Works::Partly } else { Works::No };
             return Probe { source, works, why: "goes with its sockets".to_owned(), lacks: sockets.lacks };
         }
-        let connections = self.snapshot.iter().flat_map(|it| &it.resources);
+        let connections = self.snapshot.iter().flat_map(|it| &it.sightings).map(|it| &it.resource);
         let connections = connections.filter(|it| it.kind == Kind::Tcp && it.is_connection());
         let known: Vec<bool> = connections.map(|it| it.activity.bytes_sent.is_some()).collect();
         let (all, seen) = (known.len(), known.iter().filter(|known| **known).count());
