@@ -3,6 +3,7 @@
 mod cgroup;
 mod descriptors;
 mod holdings;
+mod iterator;
 mod machine;
 mod memory;
 mod metrics;
