@@ -3,6 +3,7 @@
 mod descriptors;
 mod metrics;
 mod own_cost;
+mod peers;
 mod procfs;
 mod resolve;
 mod sockets;
@@ -18,7 +19,7 @@ use crate::model::{
     Address, Descriptor, Identity, Kind, Limit, Process, ProcessId, Reading, Resource, Snapshot, Timestamp, Unit,
     UnixPeer,
 };
-use descriptors::{DescriptorReader, Entry, Referent};
+use descriptors::{DescriptorReader, Referent, Slot, inotify_limits};
 use metrics::MetricWorkers;
 use procfs::Status;
 use sockets::{Socket, SocketReader};
@@ -47,6 +48,11 @@ impl Sampler {
         }
     }
 
+    /// Asks for every detail of every descriptor, whatever it costs: for one look that a person waits for.
+    pub fn ask_all_details(&mut self) {
+        self.descriptors.ask_all_details();
+    }
+
     /// How sockets are read, for a person.
     pub fn source(&self) -> &'static str {
         self.sockets.source()
@@ -57,14 +63,10 @@ impl Sampler {
         self.metrics.begin();
         let mut snapshot = Snapshot { at, ..Snapshot::default() };
         let mut memory = Memory::default();
-        let mut entries = Vec::with_capacity(members.len());
         self.forget_ended(members);
         for id in members {
             match self.read_process(id, &mut memory) {
-                Ok((process, opened)) => {
-                    snapshot.processes.push(process);
-                    entries.push(opened);
-                }
+                Ok(process) => snapshot.processes.push(process),
                 Err(ReadError::Gone(_)) => {}
                 Err(error) => {
                     snapshot.unreadable.push(id.clone());
@@ -72,17 +74,23 @@ impl Sampler {
                 }
             }
         }
-        self.add_resources(entries, &mut snapshot);
+        self.add_resources(&mut snapshot);
         if memory.processes > 0 {
             memory.readings(&mut snapshot.readings);
+            if let Some(watches) = self.descriptors.inotify_watches() {
+                let value = Ok(watches as f64);
+                snapshot.readings.push(Reading { series: "inotify_watches".into(), unit: Unit::Count, value });
+                snapshot.limits.append(&mut inotify_limits(&self.proc));
+            }
             self.limits(&mut snapshot);
         }
         snapshot.unseen.append(&mut self.sockets.notes.clone());
+        snapshot.unseen.extend(self.descriptors.note().map(str::to_owned));
         self.metrics.finish(&mut snapshot.readings);
         snapshot
     }
 
-    fn read_process(&mut self, id: &ProcessId, memory: &mut Memory) -> Result<(Process, Vec<Entry>), ReadError> {
+    fn read_process(&mut self, id: &ProcessId, memory: &mut Memory) -> Result<Process, ReadError> {
         let status = self.proc.status(id.pid)?;
         // Everyone may read the status, also where the descriptors are closed to us.
         memory.add(&status);
@@ -95,26 +103,30 @@ impl Sampler {
                 process
             }
         };
-        Ok((process, self.descriptors.read(id.pid)?))
+        self.descriptors.read(id.pid)?;
+        Ok(process)
     }
 
     /// Adds the descriptors of the snapshot's processes and what they refer to.
-    fn add_resources(&mut self, entries: Vec<Vec<Entry>>, snapshot: &mut Snapshot) {
+    fn add_resources(&mut self, snapshot: &mut Snapshot) {
         let pids: Vec<u32> = snapshot.processes.iter().map(|process| process.id.pid).collect();
-        let mut sockets = self.sockets.read(pids.iter().copied().zip(entries.iter().map(|entries| inodes_of(entries))));
+        let descriptors = &self.descriptors;
+        let mut sockets = self.sockets.read(pids.iter().map(|pid| (*pid, inodes_of(descriptors.slots(*pid)))));
         // Where in the snapshot a resource is that some descriptor has been found to refer to.
         let mut places: HashMap<Identity, usize> = HashMap::new();
-        for (process, entry) in
-            entries.into_iter().enumerate().flat_map(|(process, of)| of.into_iter().map(move |entry| (process, entry)))
+        for (process, slot) in pids
+            .iter()
+            .enumerate()
+            .flat_map(|(process, pid)| self.descriptors.slots(*pid).iter().map(move |slot| (process, slot)))
         {
-            let access = entry.referent.access;
-            let identity = entry.referent.identity;
+            let access = slot.referent.access;
+            let identity = slot.referent.identity;
             let place = match places.get(&identity) {
                 Some(place) => *place,
                 None => {
                     // Only of a socket: inodes of files are numbers of their own.
-                    let socket = entry.referent.socket_inode().and_then(|inode| sockets.remove(&inode));
-                    let Some(resource) = self.resource(pids[process], entry.fd, entry.referent, socket) else {
+                    let socket = slot.referent.socket_inode().and_then(|inode| sockets.remove(&inode));
+                    let Some(resource) = self.resource(pids[process], slot.fd, slot.referent.clone(), socket) else {
                         continue;
                     };
                     snapshot.resources.push(resource);
@@ -122,7 +134,7 @@ impl Sampler {
                     snapshot.resources.len() - 1
                 }
             };
-            snapshot.descriptors.push(Descriptor { process, fd: entry.fd, access, resource: place });
+            snapshot.descriptors.push(Descriptor { process, fd: slot.fd, access, resource: place });
         }
     }
 
@@ -131,6 +143,8 @@ impl Sampler {
         let mut resource = Resource::new(referent.identity, referent.kind);
         resource.inode = referent.inode;
         resource.name = referent.name;
+        resource.activity = referent.activity;
+        resource.detail = referent.detail;
         let Some(row) = row else {
             if referent.kind == Kind::Socket {
                 (resource.kind, resource.name) = self.protocol_of(pid, fd)?;
@@ -198,33 +212,6 @@ impl Sampler {
             runs
         });
     }
-
-    /// Names the processes at the other end of Unix sockets: one walk over every process' descriptors that we may read,
-    /// ended when all are found or `limit` is over.
-    pub fn find_unix_peers(&mut self, snapshot: &mut Snapshot, limit: Duration) {
-        let begun = std::time::Instant::now();
-        let peers = snapshot.resources.iter().filter_map(|it| it.peer.as_ref().map(|peer| peer.inode));
-        let mut missing: HashSet<u64> = peers.filter(|inode| *inode != 0).collect();
-        let mut owners: HashMap<u64, (u32, i32)> = HashMap::new();
-        let own: Vec<u32> = snapshot.processes.iter().map(|process| process.id.pid).collect();
-        let others = self.proc.pids().into_iter().filter(|pid| !own.contains(pid));
-        for pid in own.iter().copied().chain(others) {
-            if missing.is_empty() || begun.elapsed() > limit {
-                break;
-            }
-            let mut reader = DescriptorReader::new(&self.proc);
-            for entry in reader.read(pid).unwrap_or_default() {
-                if let Some(inode) = entry.referent.socket_inode().filter(|inode| missing.remove(inode)) {
-                    owners.insert(inode, (pid, entry.fd));
-                }
-            }
-        }
-        for resource in &mut snapshot.resources {
-            if let Some(peer) = &mut resource.peer {
-                peer.owner = owners.get(&peer.inode).copied();
-            }
-        }
-    }
 }
 
 /// What can't be seen of a process, with the command that mends it.
@@ -238,8 +225,8 @@ fn unreadable_words(error: &ReadError, pid: u32) -> String {
 }
 
 /// The inodes of the sockets among the descriptors.
-fn inodes_of(entries: &[Entry]) -> impl Iterator<Item = u64> {
-    entries.iter().filter_map(|it| it.referent.socket_inode())
+fn inodes_of(slots: &[Slot]) -> impl Iterator<Item = u64> {
+    slots.iter().filter_map(|it| it.referent.socket_inode())
 }
 
 /// Memory and threads of the target's processes together.

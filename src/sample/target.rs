@@ -1,6 +1,6 @@
 //! Which processes are watched: those named, and their descendants where asked for.
 
-use super::descriptors::DescriptorReader;
+use super::descriptors::Walk;
 use super::procfs::{ProcFs, ReadError};
 use crate::model::ProcessId;
 use std::collections::BTreeMap;
@@ -35,8 +35,8 @@ impl TargetProcesses {
     /// Fails where the descriptors of one of them may not be read. One that ends meanwhile is no reason to.
     pub fn check_access(&self) -> Result<(), ReadError> {
         // Opening the folder is not enough: a protected process lets us list it and refuses each link.
-        let mut reader = DescriptorReader::new(&self.proc);
-        self.members.keys().try_for_each(|pid| match reader.read(*pid) {
+        let mut walk = Walk::default();
+        self.members.keys().try_for_each(|pid| match walk.walk(&self.proc, *pid) {
             Ok(_) | Err(ReadError::Gone(_)) => Ok(()),
             Err(error) => Err(error),
         })
