@@ -93,10 +93,27 @@ impl Selector {
     }
 }
 
+/// How descriptors are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReadBy {
+    /// The fastest that is allowed
+    #[default]
+    Auto,
+    /// BPF's iterator over files
+    Bpf,
+    /// /proc/PID/fd joined to the kernel's socket tables
+    SockDiag,
+    /// /proc alone
+    Proc,
+}
+
 #[derive(Args, Debug)]
 pub(crate) struct ListArgs {
     #[command(flatten)]
     pub(crate) selector: Selector,
+    /// How descriptors are read
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = ReadBy::Auto)]
+    pub(crate) source: ReadBy,
     /// Internet sockets only
     #[arg(short = 'i', long)]
     pub(crate) internet: bool,
@@ -143,6 +160,9 @@ pub(crate) struct Sampling {
     /// Run CMD once for each change of the verdict from or to a leak: no shell, the finding as JSON on its stdin, 10 s
     #[arg(long, value_name = "CMD")]
     pub(crate) on_leak: Option<String>,
+    /// How descriptors are read
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = ReadBy::Auto)]
+    pub(crate) source: ReadBy,
     /// Sample only; opener stacks are not taken in this version
     #[arg(long)]
     pub(crate) no_ledger: bool,

@@ -1,9 +1,11 @@
 //! Options as meant: what was typed, checked and with its defaults filled in.
 
-use super::args::{Sampling, Selector};
+use super::args::{ReadBy, Sampling, Selector};
 use super::error::Failure;
 use super::on_leak::LeakCommand;
-use crate::sample::{CgroupPath, Metric, Pattern, ProcFs, Rule, RuleError, TargetProcesses, UnitName};
+use crate::sample::{
+    CgroupPath, Depth, Metric, Pattern, ProcFs, Rule, RuleError, Sampler, Source, TargetProcesses, UnitName,
+};
 use crate::store::Retention;
 use jiff::tz::TimeZone;
 use std::path::{Path, PathBuf};
@@ -16,11 +18,23 @@ pub(crate) const EVERY_DEFAULT: Duration = Duration::from_secs(5);
 /// A longer interval is a typing error rather than a wish.
 const EVERY_MAX: Duration = Duration::from_secs(86_400);
 
+impl From<ReadBy> for Source {
+    fn from(typed: ReadBy) -> Self {
+        match typed {
+            ReadBy::Auto => Source::Auto,
+            ReadBy::Bpf => Source::Bpf,
+            ReadBy::SockDiag => Source::SockDiag,
+            ReadBy::Proc => Source::Proc,
+        }
+    }
+}
+
 /// How to sample and record.
 #[derive(Clone, Debug)]
 pub(crate) struct SamplingOptions {
     pub(crate) every: Duration,
     pub(crate) metrics: Vec<Metric>,
+    pub(crate) source: Source,
     pub(crate) retention: Retention,
     pub(crate) on_leak: Option<LeakCommand>,
 }
@@ -45,7 +59,14 @@ impl SamplingOptions {
         let retention =
             Retention { age: duration("--keep", &typed.keep)?, bytes: size("--max-size", &typed.max_size)? };
         let on_leak = typed.on_leak.as_deref().map(LeakCommand::parse).transpose()?;
-        Ok(SamplingOptions { every, metrics, retention, on_leak })
+        let source = typed.source.into();
+        Ok(SamplingOptions { every, metrics, source, retention, on_leak })
+    }
+
+    /// What reads the target.
+    pub(crate) fn sampler(&self, proc: &ProcFs) -> Result<Sampler, Failure> {
+        let sampler = Sampler::new(proc, self.source, Depth::Tick)?;
+        Ok(sampler.and_metrics(self.metrics.clone(), self.metric_limit()))
     }
 
     /// How long a metric may take within a tick.

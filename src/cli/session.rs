@@ -46,11 +46,11 @@ impl Session {
         follows: bool,
         recording: Option<Writer>,
         shown: &str,
-    ) -> Self {
+    ) -> Result<Self, Failure> {
         let file = recording.as_ref().map(|writer| writer.path().display().to_string()).unwrap_or_default();
-        Session {
+        Ok(Session {
             target,
-            sampler: Sampler::new(&ProcFs::system(), options.metrics.clone(), options.metric_limit()),
+            sampler: options.sampler(&ProcFs::system())?,
             census: Census::new(options.every),
             fold: Fold::new(file, follows.then(|| name.to_owned()), options.every.as_secs_f64()),
             backlog: recording.map(Backlog::new),
@@ -61,7 +61,7 @@ impl Session {
             runs: false,
             messages: Vec::new(),
             on_leak: options.on_leak.clone().map(OnLeak::start),
-        }
+        })
     }
 
     /// Makes the recording of a target called `name`.

@@ -122,9 +122,9 @@ fn open_session(
     match writer {
         Err(failure) if watching.sampling.output.is_none() && watching.form != Form::Silent => {
             talk(&format!("unclosed: {}; nothing is recorded. --output FILE records elsewhere.", failure.message));
-            Ok(Session::new(options, target, name, follows, None, shown))
+            Session::new(options, target, name, follows, None, shown)
         }
-        writer => Ok(Session::new(options, target, name, follows, Some(writer?), shown)),
+        writer => Session::new(options, target, name, follows, Some(writer?), shown),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a person or a program is shown: text, JSON, CSV, the live screen, the page.
 
+mod detail;
 pub mod doctor;
 pub mod json;
 pub mod list;

@@ -320,7 +320,7 @@ fn write_tallies(transaction: &Transaction, tallies: &BTreeMap<Group, Tally>) ->
 
 fn write_lifetimes(transaction: &Transaction, tick: &Tick) -> rusqlite::Result<()> {
     let mut write = transaction.prepare_cached(
-        "INSERT OR REPLACE INTO lifetime VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO lifetime VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?;
     let mut activity = transaction.prepare_cached("INSERT OR REPLACE INTO activity VALUES (?, ?, ?, ?)")?;
     let mut forget_holders = transaction.prepare_cached("DELETE FROM holder WHERE lifetime = ?")?;
@@ -377,7 +377,9 @@ fn write_lifetime(statement: &mut CachedStatement, lifetime: &Lifetime) -> rusql
         lifetime.closed.map(|at| at.0),
         lifetime.ended_with_process,
         resource.identity.0 as i64,
-        resource.identity.1 as i64
+        resource.identity.1 as i64,
+        // A detail is plain names and numbers: it always has a JSON.
+        resource.detail.as_ref().and_then(|detail| serde_json::to_string(detail).ok())
     ])
 }
 

@@ -13,7 +13,7 @@ const SILENCE_NOISE_SECONDS: f64 = 0.1;
 
 /// Walks the descriptors of processes.
 #[derive(Debug)]
-pub(super) struct Walk {
+pub(super) struct Join {
     proc: ProcFs,
     /// Who knows what a descriptor's link leads to.
     pub(super) descriptors: DescriptorReader,
@@ -25,12 +25,16 @@ pub(super) struct Walk {
     news: HashSet<u64>,
 }
 
-impl Walk {
-    /// A walk under `proc`.
-    pub(super) fn new(proc: &ProcFs) -> Self {
-        Walk {
+impl Join {
+    /// A join under `proc`.
+    pub(super) fn new(proc: &ProcFs, with_details: bool) -> Self {
+        let mut descriptors = DescriptorReader::new(proc);
+        if with_details {
+            descriptors.ask_all_details();
+        }
+        Join {
             proc: proc.clone(),
-            descriptors: DescriptorReader::new(proc),
+            descriptors,
             sockets: SocketReader::new(proc),
             rows: SocketTable::new(),
             read_at: None,
@@ -94,6 +98,8 @@ pub(super) fn resource_of(referent: &Referent) -> Resource {
     let mut resource = Resource::new(referent.identity, referent.kind);
     resource.inode = referent.inode;
     resource.name.clone_from(&referent.name);
+    resource.activity = referent.activity;
+    resource.detail.clone_from(&referent.detail);
     resource
 }
 
@@ -127,7 +133,7 @@ fn has_changed(before: &Socket, now: &Socket, passed_seconds: f64) -> bool {
 
 /// The protocol of a socket that stands in no table (neither bound nor connected, or of another family), by the
 /// kernel's extended attribute `system.sockprotoname`, as lsof does. `None` where it is closed by now.
-fn protocol_of(proc: &ProcFs, pid: u32, fd: i32) -> Option<(Kind, Option<String>)> {
+pub(super) fn protocol_of(proc: &ProcFs, pid: u32, fd: i32) -> Option<(Kind, Option<String>)> {
     let path = proc.folder(pid).join("fd").join(fd.to_string());
     let mut buffer = [0u8; 64];
     match rustix::fs::getxattr(&path, "system.sockprotoname", &mut buffer[..]) {
