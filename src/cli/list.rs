@@ -33,7 +33,7 @@ pub(crate) fn run(typed: &ListArgs) -> Result<u8, Failure> {
         out.flush()?;
         return Ok(exit::FINE);
     }
-    let mut sampler = Sampler::new(&proc, Vec::new(), Duration::ZERO);
+    let mut sampler = Sampler::new(&proc, Vec::new(), Duration::ZERO).with_detail();
     let at = Timestamp(0) + SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let mut snapshot = sampler.sample(&members, at);
     if snapshot.processes.is_empty() {

@@ -47,6 +47,12 @@ impl Sampler {
         }
     }
 
+    /// Also asks for what tells one resource from another beyond its name and addresses, which a tick goes without.
+    pub fn with_detail(mut self) -> Self {
+        self.sockets.with_detail = true;
+        self
+    }
+
     /// How sockets are read, for a person.
     pub fn source(&self) -> &'static str {
         self.sockets.source()
@@ -144,6 +150,7 @@ impl Sampler {
         resource.remote = row.remote;
         resource.state = row.state;
         resource.activity = row.activity;
+        resource.detail = row.detail;
         if row.kind == Kind::Unix {
             resource.name = resource.local.as_ref().or(resource.remote.as_ref()).map(Address::to_string);
             resource.peer = row.peer_inode.map(|inode| UnixPeer { inode, owner: None });
