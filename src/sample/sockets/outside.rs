@@ -32,6 +32,7 @@ impl fmt::Display for Scope {
 
 /// What is known of a process' sockets without its descriptors.
 #[derive(Clone, Debug)]
+#[cfg_attr(not(test), expect(dead_code, reason = "for the sampler, where a process is closed to us"))]
 pub(in crate::sample) struct Outside {
     /// Whose they are.
     pub scope: Scope,
