@@ -24,7 +24,6 @@ pub(crate) fn run(typed: &ListArgs) -> Result<u8, Failure> {
     }
     let proc = ProcFs::system();
     let mut processes = options::target(&proc, &typed.selector)?;
-    processes.check_access()?;
     let members = processes.members();
     // Standard output by itself makes a system call of every line.
     let out = &mut BufWriter::new(io::stdout().lock());
@@ -38,6 +37,9 @@ pub(crate) fn run(typed: &ListArgs) -> Result<u8, Failure> {
     let mut sampler = Sampler::new(&proc, typed.source.into(), Depth::Details)?;
     let at = Timestamp(0) + SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let mut snapshot = sampler.sample(&members, at);
+    if !snapshot.unreadable.is_empty() && snapshot.processes.is_empty() {
+        return Err(Failure::new(snapshot.unseen.join("; ")));
+    }
     if snapshot.processes.is_empty() {
         return Err(Failure::no_target("the process ended before anything was seen"));
     }

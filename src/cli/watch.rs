@@ -66,7 +66,6 @@ fn follow(watching: &Watching) -> Result<u8, Failure> {
     }
     let proc = ProcFs::system();
     let mut target = options::target(&proc, watching.selector)?;
-    target.check_access()?;
     let members = target.members();
     let follows = !watching.selector.is_empty();
     if follows && members.is_empty() {

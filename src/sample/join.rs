@@ -27,16 +27,18 @@ pub(super) struct Join {
 
 impl Join {
     /// A join under `proc`.
-    pub(super) fn new(proc: &ProcFs, with_details: bool) -> Self {
+    pub(super) fn new(proc: &ProcFs, allows_netlink: bool, with_details: bool) -> Self {
         let mut descriptors = DescriptorReader::new(proc);
+        let mut sockets = SocketReader::new(proc, allows_netlink);
         if with_details {
             descriptors.ask_all_details();
+            sockets.with_detail = true;
         }
         Join {
             proc: proc.clone(),
             descriptors,
-            sockets: SocketReader::new(proc),
-            rows: SocketTable::new(),
+            sockets,
+            rows: SocketTable::default(),
             read_at: None,
             news: HashSet::new(),
         }
@@ -112,6 +114,7 @@ pub(super) fn add_socket(resource: &mut Resource, row: &Socket) {
     resource.remote.clone_from(&row.remote);
     resource.state = row.state;
     resource.activity = row.activity;
+    resource.detail.clone_from(&row.detail);
     if row.kind == Kind::Unix {
         resource.name = resource.local.as_ref().or(resource.remote.as_ref()).map(Address::to_string);
         resource.peer = row.peer_inode.map(|inode| UnixPeer { inode, owner: None });
@@ -119,7 +122,7 @@ pub(super) fn add_socket(resource: &mut Resource, row: &Socket) {
 }
 
 /// True where a socket's row says more than that it has been silent on.
-fn has_changed(before: &Socket, now: &Socket, passed_seconds: f64) -> bool {
+pub(super) fn has_changed(before: &Socket, now: &Socket, passed_seconds: f64) -> bool {
     let silence = match (before.activity.silent_seconds, now.activity.silent_seconds) {
         (Some(before), Some(now)) => (before + passed_seconds - now).abs() > SILENCE_NOISE_SECONDS,
         (before, now) => before.is_some() != now.is_some(),

@@ -1,6 +1,7 @@
 //! Live readers of the system. A [`Sampler`] takes one [`Snapshot`] a tick; it sees only [`crate::model`].
 
 mod cgroup;
+mod closed;
 mod descriptors;
 mod holdings;
 mod iterator;
@@ -29,10 +30,12 @@ pub use target::{CommandPattern, Pattern, Rule, RuleError, TargetProcesses};
 pub use way::{Source, SourceError};
 
 use crate::model::{Limit, Process, ProcessId, Reading, Sighting, Snapshot, Timestamp, Unit};
+use closed::ClosedProcesses;
 use descriptors::inotify_limits;
 use holdings::Holdings;
 use memory::Memory;
 use metrics::MetricWorkers;
+use sockets::SocketTable;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 use way::Way;
@@ -53,6 +56,7 @@ pub struct Sampler {
     way: Way,
     with_details: bool,
     holdings: Holdings,
+    closed: ClosedProcesses,
     metrics: MetricWorkers,
     processes: HashMap<ProcessId, Process>,
 }
@@ -67,6 +71,7 @@ impl Sampler {
             way: Way::choose(proc, source, with_details)?,
             with_details,
             holdings: Holdings::default(),
+            closed: ClosedProcesses::default(),
             metrics: MetricWorkers::start(Vec::new(), Duration::ZERO),
             processes: HashMap::new(),
         })
@@ -91,6 +96,7 @@ impl Sampler {
         self.forget_ended(members);
         let processes: Vec<_> = members.iter().map(|id| self.read_process(id, &mut memory)).collect();
         let read = self.way.read(members, at);
+        let mut around = SocketTable::default();
         for ((id, process), read) in members.iter().zip(processes).zip(read) {
             match process.and_then(|process| read.map(|()| process)) {
                 Ok(process) => {
@@ -98,13 +104,11 @@ impl Sampler {
                     self.way.tell(id, &mut self.holdings);
                 }
                 Err(ReadError::Gone(_)) => self.forget(id),
-                Err(error) => {
-                    snapshot.unreadable.push(id.clone());
-                    snapshot.unseen.push(unreadable_words(&error, id.pid));
-                }
+                Err(error) => self.look_from_outside(id, &error, &mut around, &mut snapshot),
             }
         }
         self.add_changes(&mut snapshot);
+        self.closed.take(around, &self.holdings, &mut snapshot);
         if memory.processes > 0 {
             memory.readings(&mut snapshot.readings);
             if let Some(watches) = self.way.inotify_watches() {
@@ -130,6 +134,31 @@ impl Sampler {
                 let process = self.proc.process(id)?;
                 self.processes.insert(id.clone(), process.clone());
                 Ok(process)
+            }
+        }
+    }
+
+    /// A process that could not be read: what it held before stands; where it never could be, the sockets around it are
+    /// told, and how many descriptors it has.
+    fn look_from_outside(
+        &mut self,
+        id: &ProcessId,
+        error: &ReadError,
+        around: &mut SocketTable,
+        snapshot: &mut Snapshot,
+    ) {
+        let is_closed = matches!(error, ReadError::Denied { .. }) && !self.holdings.knows(id.pid);
+        let outside = if is_closed { self.way.outside(id.pid) } else { None };
+        match (outside, self.processes.get(id)) {
+            (Some(Ok(outside)), Some(process)) => {
+                snapshot.processes.push(process.clone());
+                snapshot.descriptors_unseen += self.proc.descriptors(id.pid).unwrap_or(0);
+                around.extend(outside.sockets.iter().map(|(inode, row)| (*inode, row.clone())));
+                snapshot.unseen.push(outside.words);
+            }
+            _ => {
+                snapshot.unreadable.push(id.clone());
+                snapshot.unseen.push(unreadable_words(error, id.pid));
             }
         }
     }

@@ -4,7 +4,7 @@
 //! The iterator knows no paths. A descriptor that is new and no connection is therefore looked at under `/proc` once, and
 //! again when its file was renamed; where that is closed to us the path is unknown.
 
-use super::descriptors::{DescriptorReader, Slot, Turn};
+use super::descriptors::{DescriptorReader, SOCKET_IDENTITY, Slot, Turn};
 use super::holdings::Seen;
 use super::iterator::{Clock, FileIterator, FileKind, ROW_BYTES, Row};
 use super::join::{protocol_of, resource_of};
@@ -20,8 +20,6 @@ const AF_PACKET: u16 = 17;
 const IPPROTO_TCP: u16 = 6;
 const IPPROTO_UDP: u16 = 17;
 const IPPROTO_MPTCP: u16 = 262;
-/// Marks the identity of a socket, as a walk does.
-const SOCKET_IDENTITY: u64 = 8;
 /// Marks the identity of an open file, so that no inode is taken for one.
 const FILE_IDENTITY: u64 = 1 << 62;
 

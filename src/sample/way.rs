@@ -11,6 +11,7 @@ use super::iterator::{FileIterator, Unavailable};
 use super::join::Join;
 use super::pass::Pass;
 use super::procfs::{ProcFs, ReadError};
+use super::sockets::Outside;
 use crate::model::{Descriptor, ProcessId, Resource, Timestamp};
 use std::path::Path;
 
@@ -43,7 +44,7 @@ pub(super) enum Way {
 impl Way {
     /// The fastest of the ways that `source` allows. Fails where it names one that doesn't work here.
     pub(super) fn choose(proc: &ProcFs, source: Source, with_details: bool) -> Result<Self, SourceError> {
-        let join = || Way::Join(Box::new(Join::new(proc, with_details)));
+        let join = || Way::Join(Box::new(Join::new(proc, source != Source::Proc, with_details)));
         let pass = |iterator| Way::Pass(Box::new(Pass::new(proc, iterator, with_details)));
         match source {
             Source::Bpf => Ok(pass(FileIterator::open()?)),
@@ -82,6 +83,14 @@ impl Way {
         match self {
             Way::Pass(pass) => pass.resource(holder),
             Way::Join(join) => join.resource(holder),
+        }
+    }
+
+    /// The sockets around a process whose descriptors are closed to us; none where they are open to this way.
+    pub(super) fn outside(&mut self, pid: u32) -> Option<Result<Outside, ReadError>> {
+        match self {
+            Way::Pass(_) => None,
+            Way::Join(join) => Some(join.sockets.outside(pid)),
         }
     }
 

@@ -6,6 +6,9 @@ use std::ffi::CString;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::fd::OwnedFd;
 
+/// Marks the identity of a socket, whose inode no other socket has while it is open.
+pub(in crate::sample) const SOCKET_IDENTITY: u64 = 8;
+
 /// What a descriptor leads to.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::sample) struct Referent {
@@ -72,7 +75,7 @@ pub(super) fn examine(folder: &OwnedFd, pid: u32, fd: i32, link: &[u8]) -> Optio
         Some(Examined { referent, class: None })
     };
     if let Some(inode) = bracketed(&text, "socket:[") {
-        return by_inode(8, inode, Kind::Socket);
+        return by_inode(SOCKET_IDENTITY, inode, Kind::Socket);
     }
     if let Some(inode) = bracketed(&text, "pipe:[") {
         let mut examined = by_inode(end_tag(access), inode, Kind::Pipe)?;

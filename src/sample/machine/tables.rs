@@ -6,7 +6,7 @@
 
 use crate::model::{Kind, ProcessHoldings, State};
 use crate::sample::procfs::{ProcFs, user_name};
-use crate::sample::sockets::netlink::{SockDiag, SocketRow};
+use crate::sample::sockets::{Netlink, SocketRow};
 use rustix::fs::{CWD, Mode, OFlags, RawDir, openat, readlinkat_raw, stat};
 use rustix::io::Errno;
 use std::collections::{BTreeMap, HashMap};
@@ -25,7 +25,7 @@ const USERS_MAX: usize = 3;
 pub(super) struct Tables {
     proc: ProcFs,
     /// Or why they can't be had.
-    diag: Result<SockDiag, String>,
+    diag: Result<Netlink, String>,
     own_namespace: Option<PathBuf>,
     /// Whether the size of an `fd` folder is the number of descriptors in it.
     sizes_count: bool,
@@ -61,7 +61,7 @@ struct Unseen {
 impl Tables {
     pub(super) fn new(proc: &ProcFs) -> Self {
         let real = proc.root() == Path::new("/proc");
-        let diag = if real { SockDiag::open().map_err(|error| error.to_string()) } else { Err("not asked".to_owned()) };
+        let diag = if real { Netlink::open().map_err(|error| error.to_string()) } else { Err("not asked".to_owned()) };
         Tables {
             diag,
             own_namespace: fs::read_link("/proc/self/ns/net").ok(),
