@@ -24,6 +24,11 @@ import time
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_NAME = 1, 4, 15
 
 
+def say(*words):
+    """A line at once and in one piece: several processes write to one pipe."""
+    os.write(1, (" ".join(map(str, words)) + "\n").encode())
+
+
 def prctl(option, argument):
     ctypes.CDLL(None).prctl(option, argument, 0, 0, 0)
 
@@ -76,7 +81,7 @@ def worker(options, address):
         # A change of user closes the process to that user, too, and has it outlive its parent, unless it says otherwise.
         prctl(PR_SET_DUMPABLE, 1)
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    print("worker", os.getpid(), flush=True)
+    say("worker", os.getpid())
     forgotten = []
     healthy = []
     next_leak = time.monotonic()
@@ -85,7 +90,7 @@ def worker(options, address):
         if options.leak_per_second > 0 and now >= next_leak:
             forgotten.append(socket.create_connection(address))
             ask(forgotten[-1])
-            print("leaked", os.getpid(), len(forgotten), flush=True)
+            say("leaked", os.getpid(), len(forgotten))
             next_leak += 1 / options.leak_per_second
         # The healthy path: each is closed within half a second.
         connection = socket.create_connection(address)
@@ -113,8 +118,8 @@ def main():
     front = socket.create_server(("127.0.0.1", 0), backlog=128)
     shared = socket.create_connection(address)
     ask(shared)
-    print(parent, flush=True)
-    print(f"backend {serving} port {address[1]}", flush=True)
+    say(parent)
+    say("backend", serving, "port", address[1])
     workers = {fork(parent, lambda: worker(options, address)) for _ in range(options.workers)}
     while workers:
         ended, _ = os.wait()
