@@ -3,10 +3,15 @@
 //! Polling bounds a lifetime, it doesn't witness it: a resource was opened between the tick before and the one that first
 //! saw it, and what lives shorter than a tick may never be seen.
 
+mod counts;
+mod listeners;
+
 use crate::model::{
-    Address, Event, EventKind, Gap, Holder, Identity, Kind, Lifetime, LifetimeId, Limit, Population, Process,
-    ProcessId, ProcessKey, Resource, Series, SeriesKey, Snapshot, State, Tick, Timestamp, Unit,
+    Descriptor, Event, EventKind, Gap, Holder, Identity, Kind, Lifetime, LifetimeId, Limit, Population, Process,
+    ProcessId, ProcessKey, Resource, Series, SeriesKey, Sighting, Snapshot, State, Tick, Timestamp, Traffic, Unit,
 };
+use counts::Counts;
+use listeners::Listeners;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -42,6 +47,8 @@ pub struct Census {
     running: HashMap<ProcessKey, Process>,
     open: HashMap<Identity, LifetimeId>,
     ended: Vec<LifetimeId>,
+    listeners: Listeners,
+    counts: Counts,
     next_lifetime: u64,
     series: BTreeMap<String, SeriesKey>,
     next_series: u32,
@@ -64,6 +71,8 @@ impl Census {
             running: HashMap::new(),
             open: HashMap::new(),
             ended: Vec::new(),
+            listeners: Listeners::default(),
+            counts: Counts::default(),
             next_lifetime: 1,
             series: BTreeMap::new(),
             next_series: 1,
@@ -79,9 +88,9 @@ impl Census {
     pub fn advance(&mut self, snapshot: &Snapshot, population: &Population) -> Tick {
         let mut tick = Tick { at: snapshot.at, notes: snapshot.unseen.clone(), ..Tick::default() };
         let keys = self.follow_processes(snapshot, &mut tick);
-        let all_seen = self.follow_resources(snapshot, &keys, population, &mut tick);
-        if all_seen && !keys.is_empty() {
-            for (name, count) in self.counts(&tick, snapshot, population) {
+        self.follow_resources(snapshot, population, &mut tick);
+        if !keys.is_empty() && self.is_complete(snapshot, population) {
+            for (name, count) in self.counts(snapshot) {
                 self.value(&name, Unit::Count, count, &mut tick);
             }
         }
@@ -166,86 +175,40 @@ impl Census {
         }
     }
 
-    /// Compares what is open with what was. False where some of it is held by a process that could not be read this time:
-    /// that stays open as it was, and there are no counts.
-    fn follow_resources(
-        &mut self,
-        snapshot: &Snapshot,
-        keys: &[ProcessKey],
-        population: &Population,
-        tick: &mut Tick,
-    ) -> bool {
-        let mut holders: Vec<Vec<Holder>> = vec![Vec::new(); snapshot.resources.len()];
-        for descriptor in &snapshot.descriptors {
-            let process = keys[descriptor.process];
-            holders[descriptor.resource].push(Holder { process, fd: descriptor.fd, access: descriptor.access });
-        }
-        let listeners = Listeners::of(&snapshot.resources);
-        let mut before = std::mem::replace(&mut self.open, HashMap::with_capacity(snapshot.resources.len()));
-        let mut closed = Vec::new();
-        for (resource, mut holders) in snapshot.resources.iter().zip(holders) {
-            holders.sort_unstable_by_key(|holder| (holder.process, holder.fd));
-            let known = before.remove(&resource.identity).and_then(|id| population.open.get(&id));
-            match known.filter(|known| !is_another(&known.resource, resource)) {
-                Some(known) => {
-                    self.open.insert(resource.identity, known.id);
-                    let now = merged(&known.resource, resource);
-                    let last_active = last_active(resource, snapshot.at).or(known.last_active);
-                    let accepted_by = if known.accepted_by.is_none() { listeners.accepted(resource) } else { None };
-                    if accepted_by.is_some() || has_changed(known, &now, &holders, last_active) {
-                        tick.changed.push(Lifetime {
-                            resource: now.into_owned(),
-                            holders,
-                            accepted_by: accepted_by.or_else(|| known.accepted_by.clone()),
-                            last_seen: snapshot.at,
-                            last_active,
-                            ..known.clone()
-                        });
+    /// Takes in what was opened, has changed or is gone.
+    fn follow_resources(&mut self, snapshot: &Snapshot, population: &Population, tick: &mut Tick) {
+        self.listeners.update(snapshot);
+        let mut closed = self.forget_ended(snapshot, population);
+        for sighting in &snapshot.sightings {
+            let known = self.open.get(&sighting.resource.identity).and_then(|id| population.open.get(id));
+            match known.filter(|known| !is_another(&known.resource, &sighting.resource)) {
+                Some(known) => match self.change(known, sighting, snapshot.at) {
+                    Change::None => {}
+                    Change::Traffic(traffic) => tick.traffic.push(traffic),
+                    Change::Other(now) => {
+                        self.counts.replace(known, &now);
+                        tick.changed.push(*now);
                     }
-                }
+                },
                 None => {
-                    closed.extend(known.map(|known| ended(known, Some(snapshot.at), self.last_at)));
-                    let id = LifetimeId(self.next_lifetime);
-                    self.next_lifetime += 1;
-                    self.open.insert(resource.identity, id);
-                    let last_active = last_active(resource, snapshot.at);
-                    // It carried something before we saw it: so it was open by then.
-                    let opened = last_active.map_or(snapshot.at, |active| active.min(snapshot.at));
-                    tick.opened.push(Lifetime {
-                        id,
-                        holders,
-                        accepted_by: listeners.accepted(resource),
-                        opened_after: self.last_at,
-                        opened: self.last_at.map_or(opened, |last| opened.max(last)),
-                        opened_exact: false,
-                        last_seen: snapshot.at,
-                        last_active,
-                        closed: None,
-                        ended_with_process: false,
-                        resource: resource.clone(),
-                    });
+                    if let Some(known) = known {
+                        self.counts.remove(known);
+                        closed.push(ended(known, Some(snapshot.at), self.last_at));
+                    }
+                    let lifetime = self.opened(sighting, snapshot.at);
+                    self.open.insert(sighting.resource.identity, lifetime.id);
+                    self.counts.add(&lifetime);
+                    tick.opened.push(lifetime);
                 }
             }
         }
-        if !snapshot.processes.is_empty() {
-            let forgotten = self.ended.extract_if(.., |id| {
-                population.open.get(id).is_none_or(|it| it.last_seen + ENDED_KEPT + 2 * self.every < snapshot.at)
-            });
-            let forgotten = forgotten.filter_map(|id| population.open.get(&id));
-            closed.extend(forgotten.map(|it| ended(it, Some(snapshot.at), Some(it.last_seen))));
-        }
-        let unreadable: HashSet<ProcessKey> =
-            snapshot.unreadable.iter().filter_map(|id| self.processes.get(id)).copied().collect();
-        let mut all_seen = true;
-        for (identity, lifetime) in
-            before.iter().filter_map(|(identity, id)| Some((identity, population.open.get(id)?)))
-        {
-            if lifetime.holders.iter().any(|holder| unreadable.contains(&holder.process)) {
-                self.open.insert(*identity, lifetime.id);
-                all_seen = false;
-                continue;
-            }
-            let orphaned = lifetime.holders.iter().all(|holder| !self.running.contains_key(&holder.process));
+        for lifetime in snapshot.gone.iter().filter_map(|identity| population.open.get(&self.open.remove(identity)?)) {
+            self.counts.remove(lifetime);
+            let runs = |holder: &Holder| self.running.contains_key(&holder.process);
+            let orphaned = match lifetime.holders.as_slice() {
+                [] => self.running.is_empty(),
+                holders => !holders.iter().any(runs),
+            };
             if orphaned {
                 self.ended.push(lifetime.id);
                 closed.push(Lifetime { ended_with_process: true, ..ended(lifetime, None, self.last_at) });
@@ -254,65 +217,112 @@ impl Census {
             }
         }
         tick.closed = population.close(closed);
-        all_seen
+    }
+
+    /// What ended with its process a while ago, while others run on: forgotten now.
+    fn forget_ended(&mut self, snapshot: &Snapshot, population: &Population) -> Vec<Lifetime> {
+        if snapshot.processes.is_empty() {
+            return Vec::new();
+        }
+        let forgotten = self.ended.extract_if(.., |id| {
+            population.open.get(id).is_none_or(|it| it.last_seen + ENDED_KEPT + 2 * self.every < snapshot.at)
+        });
+        let forgotten = forgotten.filter_map(|id| population.open.get(&id));
+        forgotten.map(|it| ended(it, Some(snapshot.at), Some(it.last_seen))).collect()
+    }
+
+    /// The lifetime of something seen for the first time.
+    fn opened(&mut self, sighting: &Sighting, at: Timestamp) -> Lifetime {
+        let id = LifetimeId(self.next_lifetime);
+        self.next_lifetime += 1;
+        let last_active = last_active(&sighting.resource, at);
+        // It carried something before we saw it: so it was open by then.
+        let opened = last_active.map_or(at, |active| active.min(at));
+        Lifetime {
+            id,
+            holders: self.holders(sighting),
+            accepted_by: self.listeners.accepted(&sighting.resource),
+            opened_after: self.last_at,
+            opened: self.last_at.map_or(opened, |last| opened.max(last)),
+            opened_exact: false,
+            last_seen: at,
+            last_active,
+            closed: None,
+            ended_with_process: false,
+            resource: sighting.resource.clone(),
+        }
+    }
+
+    /// What has changed of a lifetime.
+    fn change(&self, known: &Lifetime, sighting: &Sighting, at: Timestamp) -> Change {
+        let now = merged(&known.resource, &sighting.resource);
+        let holders = self.holders(sighting);
+        let last_active = last_active(&sighting.resource, at).or(known.last_active);
+        let accepted_by = known.accepted_by.clone().or_else(|| self.listeners.accepted(&sighting.resource));
+        if accepted_by != known.accepted_by || has_changed(known, &now, &holders) {
+            let resource = now.into_owned();
+            let now = Lifetime { resource, holders, accepted_by, last_seen: at, last_active, ..known.clone() };
+            return Change::Other(Box::new(now));
+        }
+        if has_carried(known, &now, last_active) {
+            return Change::Traffic(Traffic { id: known.id, activity: now.activity, last_active });
+        }
+        Change::None
+    }
+
+    /// Who holds it, by the processes' numbers.
+    fn holders(&self, sighting: &Sighting) -> Vec<Holder> {
+        let holder = |it: &Descriptor| {
+            let process = *self.processes.get(&it.process)?;
+            Some(Holder { process, fd: it.fd, access: it.access })
+        };
+        let mut holders: Vec<Holder> = sighting.holders.iter().filter_map(holder).collect();
+        holders.sort_unstable_by_key(|holder| (holder.process, holder.fd));
+        holders
+    }
+
+    /// False where some of what is open is held by a process that could not be read this time: it stands as it was, and
+    /// a count would be a guess.
+    fn is_complete(&self, snapshot: &Snapshot, population: &Population) -> bool {
+        let unreadable: HashSet<ProcessKey> =
+            snapshot.unreadable.iter().filter_map(|id| self.processes.get(id)).copied().collect();
+        let is_unread = |id: &LifetimeId| {
+            let holders = population.open.get(id).map_or(&[][..], |it| &it.holders);
+            holders.iter().any(|holder| unreadable.contains(&holder.process))
+        };
+        unreadable.is_empty() || !self.open.values().any(is_unread)
     }
 
     /// The counts of what is open: how many there are of each series that lifetimes feed.
-    fn counts(&mut self, tick: &Tick, snapshot: &Snapshot, population: &Population) -> Vec<(String, f64)> {
-        let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    fn counts(&mut self, snapshot: &Snapshot) -> Vec<(String, f64)> {
         // Series that once were are 0 now rather than missing.
-        for name in self.series.keys().filter(|name| is_counted(name)) {
-            counts.insert(name.clone(), 0);
-        }
-        // Counted by what they are first: a name is made once a series, not once a connection.
-        let mut internet = 0;
-        let mut kinds: HashMap<Kind, u64> = HashMap::new();
-        for descriptor in &snapshot.descriptors {
-            let resource = &snapshot.resources[descriptor.resource];
-            *kinds.entry(resource.kind).or_default() += 1;
-            // lsof lists a row per descriptor.
-            internet += u64::from(resource.is_internet());
-        }
-        let born: HashMap<LifetimeId, &Lifetime> = tick.opened.iter().map(|it| (it.id, it)).collect();
-        let mut peers: HashMap<Peer, u64> = HashMap::new();
-        for resource in snapshot.resources.iter().filter(|it| it.is_connection()) {
-            let id = self.open.get(&resource.identity);
-            let lifetime = id.and_then(|id| born.get(id).copied().or_else(|| population.open.get(id)));
-            let accepted = lifetime.and_then(|lifetime| lifetime.accepted_by.as_deref());
-            let peer = match (accepted, &resource.remote) {
-                (Some(listener), _) => Peer::AcceptedBy(listener),
-                (None, Some(remote)) => Peer::Remote(remote),
-                (None, None) => Peer::Unnamed(resource.kind),
-            };
-            *peers.entry(peer).or_default() += 1;
-        }
-        counts.insert("connections".to_owned(), peers.values().sum());
-        counts.insert("internet".to_owned(), internet);
-        counts.insert("descriptors".to_owned(), snapshot.descriptors.len() as u64);
-        counts.extend(kinds.into_iter().map(|(kind, count)| (format!("descriptors:{kind}"), count)));
-        let mut endpoints: BTreeMap<String, u64> = BTreeMap::new();
-        for (peer, count) in peers {
-            *endpoints.entry(peer.series()).or_default() += count;
-        }
+        let names = self.series.keys().filter(|name| is_counted(name));
+        let mut counts: BTreeMap<String, u64> = names.map(|name| (name.clone(), 0)).collect();
+        counts.insert("connections".to_owned(), self.counts.connections);
+        counts.insert("internet".to_owned(), self.counts.internet);
+        counts.insert("descriptors".to_owned(), self.counts.descriptors + snapshot.descriptors_unseen);
+        counts.extend(self.counts.kinds.iter().map(|(kind, count)| (format!("descriptors:{kind}"), *count)));
         for name in counts.keys().filter(|name| is_endpoint(name)) {
-            if endpoints.contains_key(name) {
+            if self.counts.endpoints.contains_key(name) {
                 self.zero_since.remove(name);
             } else {
                 self.zero_since.entry(name.clone()).or_insert(snapshot.at);
             }
         }
         self.endpoints_dropped = 0;
-        for (name, count) in endpoints {
-            let is_worth_one = count > 1 || self.endpoints_made < ENDPOINTS_EAGER;
-            if counts.contains_key(&name) {
-                counts.insert(name, count);
+        let endpoints = std::mem::take(&mut self.counts.endpoints);
+        for (name, count) in &endpoints {
+            let is_worth_one = *count > 1 || self.endpoints_made < ENDPOINTS_EAGER;
+            if let Some(known) = counts.get_mut(name) {
+                *known = *count;
             } else if is_worth_one && self.endpoints_dropped == 0 && self.has_room_for_endpoint(&mut counts) {
                 self.endpoints_made += 1;
-                counts.insert(name, count);
+                counts.insert(name.clone(), *count);
             } else if is_worth_one {
                 self.endpoints_dropped += 1;
             }
         }
+        self.counts.endpoints = endpoints;
         counts.into_iter().map(|(name, count)| (name, count as f64)).collect()
     }
 
@@ -359,55 +369,6 @@ impl Census {
     }
 }
 
-/// What the connections of one series by endpoint share.
-#[derive(PartialEq, Eq, Hash)]
-enum Peer<'a> {
-    AcceptedBy(&'a str),
-    Remote(&'a Address),
-    /// A Unix socket whose peer has no name.
-    Unnamed(Kind),
-}
-
-impl Peer<'_> {
-    fn series(&self) -> String {
-        match self {
-            Peer::AcceptedBy(listener) => format!("accepted:{listener}"),
-            Peer::Remote(remote) => format!("connections:{remote}"),
-            Peer::Unnamed(kind) => format!("connections:{kind}"),
-        }
-    }
-}
-
-/// The addresses that the target listens on.
-struct Listeners<'a>(HashSet<&'a Address>);
-
-impl<'a> Listeners<'a> {
-    fn of(resources: &'a [Resource]) -> Self {
-        let listening = resources.iter().filter(|it| it.state == Some(State::Listen));
-        Listeners(listening.filter_map(|it| it.local.as_ref()).collect())
-    }
-
-    /// The listener that accepted this connection: its own end has the listener's address, or its port where the listener
-    /// takes any address.
-    fn accepted(&self, resource: &Resource) -> Option<String> {
-        if !resource.is_connection() || !matches!(resource.kind, Kind::Tcp | Kind::Unix) {
-            return None;
-        }
-        let local = resource.local.as_ref()?;
-        // The same address before any address of the same family before any address at all.
-        let rank = |listener: &Address| match (listener, local) {
-            _ if listener == local => Some(0),
-            (Address::Inet(listener), Address::Inet(local)) => {
-                let takes = listener.port() == local.port() && listener.ip().is_unspecified();
-                takes.then_some(if listener.is_ipv6() == resource.ipv6 { 1 } else { 2 })
-            }
-            _ => None,
-        };
-        let ranked = self.0.iter().filter_map(|listener| Some((rank(listener)?, *listener)));
-        ranked.min().map(|(_, listener)| listener.to_string())
-    }
-}
-
 /// True for the names of series by endpoint.
 fn is_endpoint(name: &str) -> bool {
     name.starts_with("connections:") || name.starts_with("accepted:")
@@ -440,17 +401,34 @@ fn last_active(resource: &Resource, at: Timestamp) -> Option<Timestamp> {
     resource.activity.silent_seconds.map(|silent| at - Duration::from_secs_f64(silent))
 }
 
-fn has_changed(before: &Lifetime, now: &Resource, holders: &[Holder], last_active: Option<Timestamp>) -> bool {
+/// What has changed of a lifetime since the tick before.
+enum Change {
+    None,
+    Traffic(Traffic),
+    Other(Box<Lifetime>),
+}
+
+/// True where more has changed than what it carried.
+fn has_changed(before: &Lifetime, now: &Resource, holders: &[Holder]) -> bool {
     let known = &before.resource;
+    let has_news = match (&known.detail, &now.detail) {
+        (Some(before), Some(now)) => now.is_news(before),
+        (None, Some(_)) => true,
+        (_, None) => false,
+    };
+    has_news
+        || before.holders != holders
+        || (known.state, &known.local, &known.remote, &known.name) != (now.state, &now.local, &now.remote, &now.name)
+}
+
+/// True where it carried anything.
+fn has_carried(before: &Lifetime, now: &Resource, last_active: Option<Timestamp>) -> bool {
     let activity = |it: &Resource| (it.activity.bytes_sent, it.activity.bytes_received);
     let apart = match (before.last_active, last_active) {
         (Some(before), Some(now)) => now.seconds_since(before).abs() > ACTIVITY_NOISE_SECONDS,
         (before, now) => before != now,
     };
-    apart
-        || activity(known) != activity(now)
-        || before.holders != holders
-        || (known.state, &known.local, &known.remote, &known.name) != (now.state, &now.local, &now.remote, &now.name)
+    apart || activity(&before.resource) != activity(now)
 }
 
 /// The lifetime at its end; it was last seen open at the tick before.

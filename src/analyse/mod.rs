@@ -11,6 +11,7 @@
 //! | `series`, `views` | the verdict on one series; the views of its floor |
 //! | `trend`, `season`, `steps` | a rise, what repeats and what shifts, by least squares |
 //! | `limits`, `sentence`, `distribution` | when it breaks; in words; intervals |
+//! | `ranking` | every process of the machine by what it may be leaking |
 
 mod bins;
 mod census;
@@ -19,6 +20,7 @@ mod falls;
 mod fold;
 mod limits;
 mod openings;
+mod ranking;
 mod season;
 mod sentence;
 mod series;
@@ -29,6 +31,7 @@ mod views;
 
 pub use census::Census;
 pub use fold::Fold;
+pub use ranking::{Growth, Ranked, Ranking, Reason};
 
 use crate::model::{
     Exhaustion, Finding, Judged, Limit, Population, Rate, Series, SeriesKey, SeriesReport, Timestamp, Verdict,

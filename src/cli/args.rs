@@ -33,6 +33,8 @@ pub(crate) enum Verb {
     View(ViewArgs),
     /// Makes a recording out of a log of `unix_time,value`
     Import(ImportArgs),
+    /// What can and can't be seen here, and the least privilege that mends each
+    Doctor(DoctorArgs),
     /// A built-in program that leaks: the whole hunt in under a minute
     Demo(DemoArgs),
     /// The server and the client that `demo` watches
@@ -138,6 +140,9 @@ pub(crate) struct Sampling {
     /// Drop the oldest when the recording grows beyond this (kB, MB, GB)
     #[arg(long, value_name = "SIZE", default_value = "1GB")]
     pub(crate) max_size: String,
+    /// Run CMD once for each change of the verdict from or to a leak: no shell, the finding as JSON on its stdin, 10 s
+    #[arg(long, value_name = "CMD")]
+    pub(crate) on_leak: Option<String>,
     /// Sample only; opener stacks are not taken in this version
     #[arg(long)]
     pub(crate) no_ledger: bool,
@@ -275,6 +280,23 @@ pub(crate) struct ImportArgs {
     pub(crate) output: PathBuf,
     #[command(flatten)]
     pub(crate) log: LogReading,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DoctorArgs {
+    /// The process to tell of; without it, of this user's processes in general
+    #[arg(value_name = "PID")]
+    pub(crate) pid: Option<u32>,
+    /// The form of the output
+    #[arg(short = 'o', long, value_enum, default_value_t = DoctorForm::Text)]
+    pub(crate) format: DoctorForm,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DoctorForm {
+    #[value(alias = "table")]
+    Text,
+    Json,
 }
 
 #[derive(Args, Debug)]

@@ -2,9 +2,11 @@
 
 mod args;
 mod demo;
+mod doctor;
 mod error;
 mod import;
 mod list;
+mod on_leak;
 mod options;
 mod run;
 mod session;
@@ -23,7 +25,8 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 /// The verbs, so that a first argument that is none can be told from them.
-const VERBS: [&str; 9] = ["list", "watch", "record", "run", "show", "view", "import", "demo", "demo-program"];
+const VERBS: [&str; 10] =
+    ["list", "watch", "record", "run", "show", "view", "import", "doctor", "demo", "demo-program"];
 
 /// Runs the program with these arguments (the first is its own name) and returns what it ends with.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -44,6 +47,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Show(typed) => show::run(&typed),
         Verb::View(typed) => view::run(&typed),
         Verb::Import(typed) => import::run(&typed),
+        Verb::Doctor(typed) => doctor::run(&typed),
         Verb::Demo(typed) => demo::run(&typed),
         Verb::DemoProgram(typed) => demo::program(&typed),
     };

@@ -2,6 +2,7 @@
 
 use super::args::{Sampling, Selector};
 use super::error::Failure;
+use super::on_leak::LeakCommand;
 use crate::sample::{CgroupPath, Metric, Pattern, ProcFs, Rule, RuleError, TargetProcesses, UnitName};
 use crate::store::Retention;
 use jiff::tz::TimeZone;
@@ -21,6 +22,7 @@ pub(crate) struct SamplingOptions {
     pub(crate) every: Duration,
     pub(crate) metrics: Vec<Metric>,
     pub(crate) retention: Retention,
+    pub(crate) on_leak: Option<LeakCommand>,
 }
 
 impl SamplingOptions {
@@ -42,7 +44,8 @@ impl SamplingOptions {
         }
         let retention =
             Retention { age: duration("--keep", &typed.keep)?, bytes: size("--max-size", &typed.max_size)? };
-        Ok(SamplingOptions { every, metrics, retention })
+        let on_leak = typed.on_leak.as_deref().map(LeakCommand::parse).transpose()?;
+        Ok(SamplingOptions { every, metrics, retention, on_leak })
     }
 
     /// How long a metric may take within a tick.

@@ -1,7 +1,9 @@
 //! The one loop that runs a tick: sample, compare, record, judge, show.
 
 use super::error::Failure;
+use super::on_leak::OnLeak;
 use super::options::SamplingOptions;
+use super::talk;
 use super::wake::{Schedule, Wake};
 use crate::analyse::{Census, Fold};
 use crate::model::{Report, SeriesKey, Tick, Timestamp};
@@ -31,6 +33,7 @@ pub(crate) struct Session {
     /// A process of the target ran at the last tick.
     runs: bool,
     messages: Vec<String>,
+    on_leak: Option<OnLeak>,
 }
 
 impl Session {
@@ -57,6 +60,7 @@ impl Session {
             follows,
             runs: false,
             messages: Vec::new(),
+            on_leak: options.on_leak.clone().map(OnLeak::start),
         }
     }
 
@@ -106,6 +110,10 @@ impl Session {
         self.fold.apply(&tick);
         // The last tick of a process is judged whatever the schedule of judging says.
         let verdict = if has_just_ended || !alive || self.fold.is_due() { self.fold.judge() } else { None };
+        if let Some(on_leak) = &mut self.on_leak {
+            on_leak.judged(self.fold.report());
+            self.messages.extend(on_leak.complaints());
+        }
         let value = tick.values.iter().find(|(key, _)| Some(*key) == self.shown_key).map(|(_, value)| *value);
         if let Some(backlog) = &mut self.backlog {
             match backlog.append(tick, verdict) {
@@ -141,13 +149,19 @@ impl Session {
         }
     }
 
-    /// What was seen, judged at the end; and the number of ticks that never got into the recording.
+    /// What was seen, judged at the end; and the number of ticks that never got into the recording. Waits for the commands
+    /// of `--on-leak` that are owed, each within its limit.
     pub(crate) fn finish(mut self) -> (Report, u64) {
         self.fold.judge();
         if let Some(backlog) = &mut self.backlog {
             backlog.drain();
         }
         let owed = self.backlog.as_ref().map_or(0, Backlog::owed);
+        if let Some(mut on_leak) = self.on_leak {
+            // A leak that only the end shows is one too.
+            on_leak.judged(self.fold.report());
+            on_leak.finish().iter().for_each(|complaint| talk(&format!("unclosed: {complaint}")));
+        }
         (self.fold.into_report(), owed)
     }
 

@@ -8,8 +8,8 @@ use super::wake::Schedule;
 use super::{called_as, is_watched_by_a_person, talk};
 use crate::model::{Address, ProcessId, Report, duration_words};
 use crate::present::live::{CsvLines, Live, PlainLines, Screen, Silent};
-use crate::present::text;
-use crate::sample::{Metric, ProcFs, Resolver, TargetProcesses};
+use crate::present::{doctor, text};
+use crate::sample::{Metric, ProcFs, Resolver, TargetProcesses, probe};
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -80,6 +80,9 @@ fn follow(watching: &Watching) -> Result<u8, Failure> {
     let mut schedule = Schedule::start(options.every, false)?;
     schedule.end_after(length);
     schedule.watch_ends(members.iter().map(|member| member.pid));
+    if let Some(short) = members.first().and_then(|first| doctor::short(&probe(&proc, Some(first.pid)).ok()?)) {
+        talk(&short);
+    }
     introduce(&session, &name, &members, &options, watching.form);
     let mut live = live_view(watching.form, &options, session.file());
     let ended = session.follow(&mut schedule, live.as_mut());

@@ -97,6 +97,12 @@ impl Population {
         for lifetime in &tick.changed {
             self.open.insert(lifetime.id, lifetime.clone());
         }
+        for traffic in &tick.traffic {
+            if let Some(lifetime) = self.open.get_mut(&traffic.id) {
+                lifetime.resource.activity = traffic.activity;
+                lifetime.last_active = traffic.last_active;
+            }
+        }
         for closing in &tick.closed {
             let lifetime = &closing.lifetime;
             if lifetime.ended_with_process && lifetime.closed.is_none() {
@@ -123,6 +129,9 @@ impl Population {
     /// sample of all that were closed: Vitter's algorithm R ("Random sampling with a reservoir", 1985), with the
     /// lifetime's number hashed in place of a random one, so that a replay decides alike.
     pub fn close(&self, lifetimes: Vec<Lifetime>) -> Vec<Closing> {
+        if lifetimes.is_empty() {
+            return Vec::new();
+        }
         let mut sample = self.sample.clone();
         let mut closed_total = self.closed_total;
         let mut decide = |lifetime: Lifetime| {

@@ -1,39 +1,50 @@
 //! One reading of the target, as the sampler hands it on.
 
-use super::{Access, Limit, Process, ProcessId, Resource, Timestamp, Unit};
+use super::{Access, Identity, Limit, Process, ProcessId, Resource, Timestamp, Unit};
 
-/// All that was open and all that was counted at one moment.
+/// What is new at one moment of what is open, and all that was counted. The first snapshot of a sampler has everything,
+/// each later one what has changed since the one before: most of what a busy process holds is idle.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     /// When it was taken.
     pub at: Timestamp,
-    /// The target's processes that ran at that moment.
+    /// The target's processes that ran at that moment and could be read.
     pub processes: Vec<Process>,
-    /// What they held open, each resource once however many descriptors refer to it.
-    pub resources: Vec<Resource>,
-    /// Every descriptor.
-    pub descriptors: Vec<Descriptor>,
+    /// Resources that were not there before, and those of which anything but the age has changed. Each once, however many
+    /// descriptors refer to it.
+    pub sightings: Vec<Sighting>,
+    /// Resources that were open at the snapshot before and that nobody of the target holds any more.
+    pub gone: Vec<Identity>,
+    /// Descriptors that could be counted and not looked at.
+    pub descriptors_unseen: u64,
     /// The numbers taken besides: memory, threads, metrics.
     pub readings: Vec<Reading>,
     /// The limits in force.
     pub limits: Vec<Limit>,
     /// What could not be seen, and why: one sentence each.
     pub unseen: Vec<String>,
-    /// Processes of the target that run, and whose descriptors could not be read this time.
+    /// Processes of the target that run, and whose descriptors could not be read this time: what they held stands.
     pub unreadable: Vec<ProcessId>,
 }
 
+/// A resource as it is now, and who holds it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sighting {
+    /// What it is.
+    pub resource: Resource,
+    /// Every descriptor of the target that refers to it; none where only the socket tables could be read.
+    pub holders: Vec<Descriptor>,
+}
+
 /// One descriptor of one process.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Descriptor {
-    /// Index into [`Snapshot::processes`].
-    pub process: usize,
+    /// Whose.
+    pub process: ProcessId,
     /// Its number.
     pub fd: i32,
     /// How it may be used; `None` where it could not be read.
     pub access: Option<Access>,
-    /// Index into [`Snapshot::resources`].
-    pub resource: usize,
 }
 
 /// A number of a series, or why there is none.

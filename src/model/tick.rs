@@ -1,6 +1,6 @@
 //! What one tick adds to what is known: the step of the fold, live and in replay.
 
-use super::{Gap, Lifetime, LifetimeId, Limit, Process, ProcessKey, Series, SeriesKey, Timestamp};
+use super::{Activity, Gap, Lifetime, LifetimeId, Limit, Process, ProcessKey, Series, SeriesKey, Timestamp};
 
 /// One tick.
 #[derive(Clone, Debug, Default)]
@@ -17,8 +17,10 @@ pub struct Tick {
     pub values: Vec<(SeriesKey, f64)>,
     /// Resources seen for the first time.
     pub opened: Vec<Lifetime>,
-    /// Open resources of which anything but the age has changed.
+    /// Open resources of which more has changed than what they carried.
     pub changed: Vec<Lifetime>,
+    /// Open resources that have carried more, and are as they were otherwise.
+    pub traffic: Vec<Traffic>,
     /// Resources that are gone.
     pub closed: Vec<Closing>,
     /// Holes that end with this tick.
@@ -31,6 +33,17 @@ pub struct Tick {
     pub notes: Vec<String>,
     /// What watching has cost so far.
     pub cost: Option<Cost>,
+}
+
+/// What a resource has carried by now.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Traffic {
+    /// The lifetime.
+    pub id: LifetimeId,
+    /// How much.
+    pub activity: Activity,
+    /// The last byte in either direction, as far as is known.
+    pub last_active: Option<Timestamp>,
 }
 
 /// The end of a lifetime.

@@ -1,7 +1,9 @@
 //! The documented JSON, `"schema": "unclosed/1"`.
 
 use super::processes::{self, Share};
-use crate::model::{Finding, Kind, Lifetime, LifetimeId, Process, ProcessKey, Report, Resource, Target, Timestamp};
+use crate::model::{
+    Finding, Kind, Lifetime, LifetimeId, Process, ProcessKey, Report, Resource, Target, Timestamp, Verdict,
+};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -56,6 +58,23 @@ pub fn report(report: &Report, with_closed: bool) -> Value {
             "cpu_seconds": cost.cpu_seconds, "memory_bytes": cost.memory_bytes, "descriptors": cost.descriptors
         })),
     })
+}
+
+/// The object that `--on-leak` hands on: the finding that is the verdict now, and of whom and what it is one.
+pub fn verdict_change(report: &Report, previous: Option<Verdict>) -> Value {
+    let mut change = report.verdict().map(finding_object).unwrap_or_default();
+    let process = report.target.as_ref().and_then(|target| {
+        let mut all = target.processes.values();
+        all.clone().find(|process| process.ended.is_none()).or_else(|| all.next())
+    });
+    let target =
+        report.target.as_ref().map(|target| json!({"name": target.name, "pid": process.map(|process| process.id.pid)}));
+    change.insert("schema".into(), SCHEMA.into());
+    change.insert("file".into(), if report.file.is_empty() { Value::Null } else { report.file.as_str().into() });
+    change.insert("target".into(), target.unwrap_or_default());
+    change.insert("at".into(), json!(report.to));
+    change.insert("previous".into(), previous.map(Verdict::word).into());
+    Value::Object(change)
 }
 
 /// A resource of a report.

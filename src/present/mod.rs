@@ -1,5 +1,6 @@
 //! What a person or a program is shown: text, JSON, CSV, the live screen, the page.
 
+pub mod doctor;
 pub mod json;
 pub mod list;
 pub mod live;

@@ -18,15 +18,6 @@ use std::ffi::CString;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::fd::OwnedFd;
 
-/// One entry of `/proc/PID/fd`.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Entry {
-    /// The descriptor's number.
-    pub fd: i32,
-    /// What it leads to.
-    pub referent: Referent,
-}
-
 /// What a descriptor leads to, as far as its link and `stat` tell.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Referent {
@@ -54,15 +45,20 @@ impl Referent {
 pub(super) struct DescriptorReader {
     proc: ProcFs,
     /// What a process had open at the last look, in the order in which the kernel listed it: by number.
-    known: HashMap<u32, Vec<Known>>,
+    known: HashMap<u32, Vec<Slot>>,
 }
 
 /// A descriptor that was examined, and the link it had.
-#[derive(Debug)]
-struct Known {
-    fd: i32,
-    link: Vec<u8>,
-    referent: Referent,
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Slot {
+    /// The descriptor's number.
+    pub fd: i32,
+    /// What `/proc/PID/fd/N` reads.
+    pub link: Vec<u8>,
+    /// What it leads to.
+    pub referent: Referent,
+    /// True where it was not there at the read before, or is not as it was.
+    pub news: bool,
 }
 
 impl DescriptorReader {
@@ -71,8 +67,8 @@ impl DescriptorReader {
         DescriptorReader { proc: proc.clone(), known: HashMap::new() }
     }
 
-    /// What the process has open. A descriptor that is closed while we walk is left out.
-    pub(super) fn read(&mut self, pid: u32) -> Result<Vec<Entry>, ReadError> {
+    /// Looks at what the process has open. A descriptor that is closed while we walk is left out.
+    pub(super) fn read(&mut self, pid: u32) -> Result<(), ReadError> {
         let path = self.proc.folder(pid).join("fd");
         let proc = &self.proc;
         let failed = |error: Errno| match ReadError::of_process(pid, &path, error.into()) {
@@ -96,18 +92,22 @@ impl DescriptorReader {
             // Both lists rise, so one pass over both pairs them.
             while before.next_if(|known| known.fd < fd).is_some() {}
             match before.next_if(|known| known.fd == fd && known.link == link.as_bytes()) {
-                Some(known) => now.push(known),
+                Some(known) => now.push(Slot { news: false, ..known }),
                 None => {
                     if let Some(referent) = examine(&folder, item.file_name(), pid, fd, &link) {
-                        now.push(Known { fd, link: link.as_bytes().to_vec(), referent });
+                        now.push(Slot { fd, link: link.as_bytes().to_vec(), referent, news: true });
                     }
                 }
             }
             buffer = link.into_bytes();
         }
-        let entries = now.iter().map(|known| Entry { fd: known.fd, referent: known.referent.clone() }).collect();
         self.known.insert(pid, now);
-        Ok(entries)
+        Ok(())
+    }
+
+    /// What the process had open at the last read, in the order of the numbers.
+    pub(super) fn slots(&self, pid: u32) -> &[Slot] {
+        self.known.get(&pid).map_or(&[], Vec::as_slice)
     }
 
     /// Forgets a process that has ended.
@@ -230,8 +230,10 @@ mod tests {
     use std::time::{Duration, Instant};
 
     fn entries(reader: &mut DescriptorReader) -> Vec<(i32, Kind)> {
-        let mut entries: Vec<_> =
-            reader.read(7).expect("reads").into_iter().map(|it| (it.fd, it.referent.kind)).collect();
+        let mut entries: Vec<_> = reader
+            .read(7)
+            .map(|()| reader.slots(7).iter().map(|it| (it.fd, it.referent.kind)).collect())
+            .expect("reads");
         entries.sort_unstable_by_key(|(fd, _)| *fd);
         entries
     }
@@ -272,7 +274,7 @@ mod tests {
                     }
                 }
             });
-            let reads: Vec<_> = (0..2_000).map(|_| reader.read(7)).collect();
+            let reads: Vec<_> = (0..2_000).map(|_| reader.read(7).map(|()| reader.slots(7).to_vec())).collect();
             stop.store(true, Ordering::Relaxed);
             for entries in reads {
                 let entries = entries.expect("reads");
@@ -329,7 +331,7 @@ mod tests {
         assert!(matches!(reader.read(7), Err(ReadError::Gone(7))));
         fs::set_permissions(&fd, fs::Permissions::from_mode(0o700)).expect("set");
         symlink("pipe:[1]", fd.join("0")).expect("linked");
-        assert_eq!(reader.read(7).map(|entries| entries.len()).ok(), Some(1), "it may be read again later");
+        assert_eq!(reader.read(7).map(|()| reader.slots(7).len()).ok(), Some(1), "it may be read again later");
     }
 
     /// What descriptor 3 of process 7 leads to, once its link is this.
@@ -338,7 +340,8 @@ mod tests {
         fs::create_dir_all(folder.join("7/fd")).expect("made");
         let _ = fs::remove_file(&three);
         symlink(link, &three).expect("linked");
-        reader.read(7).expect("reads").remove(0).referent
+        reader.read(7).expect("reads");
+        reader.slots(7)[0].referent.clone()
     }
 
     #[test]
@@ -359,8 +362,9 @@ mod tests {
         let mut real = DescriptorReader::new(&ProcFs::system());
         let open = fs::File::open(&rotated).expect("opens");
         let mut of_open = || {
-            let entries = real.read(std::process::id()).expect("reads");
-            entries.into_iter().find(|it| it.fd == open.as_raw_fd()).expect("is open").referent
+            real.read(std::process::id()).expect("reads");
+            let slots = real.slots(std::process::id());
+            slots.iter().find(|it| it.fd == open.as_raw_fd()).expect("is open").referent.clone()
         };
         let before = of_open();
         fs::remove_file(&rotated).expect("removed");

@@ -4,7 +4,7 @@
 
 use crate::model::{Process, ProcessId, Timestamp};
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -140,8 +140,7 @@ impl ProcFs {
     /// The text of a file of a process. Bytes that are no UTF-8 are replaced.
     pub fn text(&self, pid: u32, name: &str) -> Result<String, ReadError> {
         let path = self.folder(pid).join(name);
-        let bytes = fs::read(&path).map_err(|source| ReadError::of_process(pid, &path, source))?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
+        read_text(&path).map_err(|source| ReadError::of_process(pid, &path, source))
     }
 
     /// `/proc/PID/stat`.
@@ -296,6 +295,15 @@ impl ProcFs {
     }
 }
 
+/// A small file that says 0 of its size, as all under `/proc` do: one read, where asking for more and more would take eight.
+/// Bytes that are no UTF-8 are replaced.
+fn read_text(path: &Path) -> io::Result<String> {
+    let mut bytes = Vec::with_capacity(4_096);
+    // `take` keeps the standard library from asking for the size first.
+    fs::File::open(path)?.take(u64::MAX).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+}
+
 /// The smallest number in the files of this name from a cgroup up to the root, which in a container is the container's.
 fn tightest_limit(base: &Path, cgroup: &str, file: &str) -> Option<u64> {
     // Outside the container that we are in: what we see there is around us, not around the process.
@@ -304,7 +312,7 @@ fn tightest_limit(base: &Path, cgroup: &str, file: &str) -> Option<u64> {
     }
     let limits = Path::new(cgroup).ancestors().filter_map(|folder| {
         let folder = base.join(folder.strip_prefix("/").unwrap_or(folder));
-        let limit: u64 = fs::read_to_string(folder.join(file)).ok()?.trim().parse().ok()?;
+        let limit: u64 = read_text(&folder.join(file)).ok()?.trim().parse().ok()?;
         // cgroup v1 writes "no limit" as the largest multiple of a page; v2 as `max`, which is no number.
         Some(limit).filter(|limit| *limit < 1 << 62)
     });
@@ -312,7 +320,7 @@ fn tightest_limit(base: &Path, cgroup: &str, file: &str) -> Option<u64> {
 }
 
 /// A user's name from `/etc/passwd`.
-fn user_name(uid: u32) -> Option<String> {
+pub(super) fn user_name(uid: u32) -> Option<String> {
     user_that(|_, its| its == uid).map(|(name, _)| name)
 }
 

@@ -11,7 +11,7 @@ const WAITING_MAX: usize = if cfg!(test) { 1_728 } else { 17_280 };
 
 /// Lifetimes that the waiting ticks hold at most: at half a kilobyte each some 100 MB, which a service that opens and
 /// closes hundreds a second would fill in minutes.
-const LIFETIMES_MAX: usize = if cfg!(test) { 40_000 } else { 200_000 };
+const LIFETIMES_MAX: usize = if cfg!(test) { 60_000 } else { 200_000 };
 
 /// The share of the waiting ticks, the oldest, that are made one where too many wait: one in so many. Joining a few at a
 /// time keeps it cheap.
@@ -136,15 +136,35 @@ impl Backlog {
 
 impl Owed {
     fn lifetimes(&self) -> usize {
-        self.tick.opened.len() + self.tick.changed.len() + self.tick.closed.len()
+        let Tick { opened, changed, traffic, closed, .. } = &self.tick;
+        opened.len() + changed.len() + traffic.len() + closed.len()
     }
 
     /// Takes the next tick in: only the values and gaps of the earlier one are lost, and that is told as a gap.
     fn join(&mut self, next: Owed) {
         let lost_since = *self.lost_since.get_or_insert(self.tick.at);
-        let Tick { at, started, ended, added, values, opened, changed, closed, gaps, limits, events, notes, cost } =
-            next.tick;
+        let Tick {
+            at,
+            started,
+            ended,
+            added,
+            values,
+            opened,
+            changed,
+            traffic,
+            closed,
+            gaps,
+            limits,
+            events,
+            notes,
+            cost,
+        } = next.tick;
         let tick = &mut self.tick;
+        // What it had carried before is told again, by either list.
+        let again = changed.iter().map(|it| it.id).chain(traffic.iter().map(|it| it.id));
+        let again: HashSet<LifetimeId> = again.collect();
+        tick.traffic.retain(|it| !again.contains(&it.id));
+        tick.traffic.extend(traffic);
         tick.at = at;
         tick.started.extend(started);
         tick.ended.extend(ended);
@@ -187,6 +207,7 @@ impl Owed {
         }
         changed.retain(|lifetime| !gone.contains(&lifetime.id));
         tick.changed = changed;
+        tick.traffic.retain(|traffic| !gone.contains(&traffic.id));
         let here: HashSet<LifetimeId> =
             tick.opened.iter().map(|lifetime| lifetime.id).filter(|id| gone.contains(id)).collect();
         tick.opened.retain(|lifetime| !here.contains(&lifetime.id));
@@ -206,7 +227,7 @@ impl Owed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Event, EventKind, Lifetime, Population, ProcessKey};
+    use crate::model::{Activity, Event, EventKind, Lifetime, Population, ProcessKey, Traffic};
     use crate::store::tests::{at, named, open, tick};
     use crate::store::{Recording, Retention};
     use std::time::Duration;
@@ -281,6 +302,11 @@ mod tests {
             let alive = population.open.values().filter(|it| !it.ended_with_process);
             let mut tick =
                 Tick { changed: alive.enumerate().skip(70).step_by(7).map(changed).collect(), ..tick(second, 1.0) };
+            let carried = |lifetime: &Lifetime| {
+                let activity = Activity { bytes_sent: Some(second as u64), ..Activity::default() };
+                Traffic { id: lifetime.id, activity, last_active: Some(at(second)) }
+            };
+            tick.traffic = population.open.values().skip(75).step_by(5).map(carried).collect();
             tick.closed = population.close(population.open.values().take(70).map(gone).collect());
             tick.opened = (0..80).map(|nth| open(id + nth, second)).collect();
             id += 80;
@@ -296,7 +322,17 @@ mod tests {
         assert_eq!(recorded.closed_total, population.closed_total);
         assert!(recorded.closed.keys().eq(population.closed.keys()));
         let told = |it: &Population| -> Vec<_> {
-            it.open.values().map(|it| (it.id, it.accepted_by.clone(), it.last_seen, it.ended_with_process)).collect()
+            let told = |it: &Lifetime| {
+                (
+                    it.id,
+                    it.accepted_by.clone(),
+                    it.last_seen,
+                    it.ended_with_process,
+                    it.last_active,
+                    it.resource.activity,
+                )
+            };
+            it.open.values().map(told).collect()
         };
         assert_eq!(told(&recorded), told(&population));
     }

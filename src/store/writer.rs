@@ -4,7 +4,7 @@ use super::block;
 use super::error::StoreError;
 use super::schema;
 use crate::model::{
-    EventKind, Group, Lifetime, Points, Series, SeriesKey, SocketType, Tally, Tick, Timestamp, VerdictChange,
+    EventKind, Group, Lifetime, Points, Series, SeriesKey, SocketType, Tally, Tick, Timestamp, Traffic, VerdictChange,
 };
 use rusqlite::{CachedStatement, Connection, OpenFlags, Transaction, params};
 use std::collections::{BTreeMap, BTreeSet};
@@ -336,6 +336,9 @@ fn write_lifetimes(transaction: &Transaction, tick: &Tick) -> rusqlite::Result<(
         forget_holders.execute([lifetime.id.0 as i64])?;
         write_holders(&mut hold, lifetime)?;
     }
+    for traffic in &tick.traffic {
+        write_traffic(&mut activity, traffic)?;
+    }
     for closing in &tick.closed {
         let lifetime = &closing.lifetime;
         for gone in closing.evicted.into_iter().chain((!closing.kept).then_some(lifetime.id)) {
@@ -379,10 +382,15 @@ fn write_lifetime(statement: &mut CachedStatement, lifetime: &Lifetime) -> rusql
 }
 
 fn write_activity(statement: &mut CachedStatement, lifetime: &Lifetime) -> rusqlite::Result<()> {
-    let activity = &lifetime.resource.activity;
+    let Lifetime { id, last_active, .. } = *lifetime;
+    write_traffic(statement, &Traffic { id, activity: lifetime.resource.activity, last_active })
+}
+
+fn write_traffic(statement: &mut CachedStatement, traffic: &Traffic) -> rusqlite::Result<()> {
+    let Traffic { id, activity, last_active } = traffic;
     let (sent, received) = (activity.bytes_sent.map(|it| it as i64), activity.bytes_received.map(|it| it as i64));
-    if sent.is_some() || received.is_some() || lifetime.last_active.is_some() {
-        statement.execute(params![lifetime.id.0 as i64, sent, received, lifetime.last_active.map(|at| at.0)])?;
+    if sent.is_some() || received.is_some() || last_active.is_some() {
+        statement.execute(params![id.0 as i64, sent, received, last_active.map(|at| at.0)])?;
     }
     Ok(())
 }

@@ -6,14 +6,17 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't go on says where")]
 
 mod act;
+mod bpf;
 mod crash;
 mod demo;
+mod doctor;
 mod full_disk;
 mod layers;
 mod leakers;
 mod list;
 mod lsof_fields;
 mod metric;
+mod on_leak;
 mod page;
 mod plotly;
 mod postgres;

@@ -1,7 +1,7 @@
 //! Births, deaths and counts, from snapshots made by hand.
 
 use super::*;
-use crate::model::{Access, Descriptor, Reading};
+use crate::model::{Access, Address, Reading};
 
 fn process(pid: u32) -> Process {
     Process {
@@ -25,13 +25,14 @@ fn tcp(inode: u64, local: &str, remote: Option<&str>) -> Resource {
 
 /// A snapshot of pid 1 that holds each resource once, at `seconds`.
 fn snapshot(seconds: i64, resources: Vec<Resource>) -> Snapshot {
-    let descriptor =
-        |place| Descriptor { process: 0, fd: place as i32 + 3, access: Some(Access::Both), resource: place };
+    let sighting = |(place, resource)| {
+        let descriptor = Descriptor { process: process(1).id, fd: place as i32 + 3, access: Some(Access::Both) };
+        Sighting { resource, holders: vec![descriptor] }
+    };
     Snapshot {
         at: Timestamp(seconds * 1_000_000),
         processes: vec![process(1)],
-        descriptors: (0..resources.len()).map(descriptor).collect(),
-        resources,
+        sightings: resources.into_iter().enumerate().map(sighting).collect(),
         ..Snapshot::default()
     }
 }
@@ -52,10 +53,23 @@ impl Run {
         Run { census, population: Population::default(), names: BTreeMap::new() }
     }
 
+    /// Takes a snapshot that has all that is open: what it lacks is gone, unless a process could not be read.
     fn step(&mut self, snapshot: &Snapshot) -> Tick {
-        let tick = self.census.advance(snapshot, &self.population);
+        let mut snapshot = snapshot.clone();
+        let here: HashSet<Identity> = snapshot.sightings.iter().map(|it| it.resource.identity).collect();
+        if snapshot.unreadable.is_empty() {
+            snapshot.gone = self.census.open.keys().copied().filter(|identity| !here.contains(identity)).collect();
+        }
+        let tick = self.census.advance(&snapshot, &self.population);
+        let mut counted = Counts::default();
         self.names.extend(tick.added.iter().map(|series| (series.key, series.name.clone())));
         self.population.apply(&tick);
+        for id in self.census.open.values() {
+            counted.add(&self.population.open[id]);
+        }
+        let kept_up = &mut self.census.counts;
+        kept_up.kinds.retain(|_, count| *count > 0);
+        assert_eq!(*kept_up, counted, "counts that are kept up are those that are counted anew");
         tick
     }
 
@@ -115,16 +129,10 @@ fn what_a_process_held_when_it_ended_was_not_closed_by_it() {
 fn what_a_child_held_when_it_ended_is_remembered_for_a_while() {
     let mut run = Run::new();
     let both = |seconds| Snapshot { processes: vec![process(1), process(2)], ..snapshot(seconds, vec![]) };
-    let mut first = both(0);
-    first.resources.push(tcp(1, "10.0.0.1:50000", Some("10.0.0.5:5432")));
-    first.descriptors.push(Descriptor { process: 1, fd: 3, access: None, resource: 0 });
-    run.step(&first);
-    for seconds in 1..60 {
-        run.step(&Snapshot {
-            resources: first.resources.clone(),
-            descriptors: first.descriptors.clone(),
-            ..both(seconds)
-        });
+    let holders = vec![Descriptor { process: process(2).id, fd: 3, access: None }];
+    let held = Sighting { resource: tcp(1, "10.0.0.1:50000", Some("10.0.0.5:5432")), holders };
+    for seconds in 0..60 {
+        run.step(&Snapshot { sightings: vec![held.clone()], ..both(seconds) });
     }
     run.step(&snapshot(60, vec![]));
     run.step(&snapshot(61, vec![]));
@@ -206,7 +214,8 @@ fn of_two_listeners_the_one_of_its_family_accepted_it() {
     let both = [tcp(1, "0.0.0.0:80", None), Resource { ipv6: true, ..tcp(2, "[::]:80", None) }];
     let four = tcp(3, "10.0.0.1:80", Some("10.0.0.9:4000"));
     let six = Resource { ipv6: true, ..four.clone() };
-    let listeners = Listeners::of(&both);
+    let mut listeners = Listeners::default();
+    listeners.update(&snapshot(0, both.to_vec()));
     assert_eq!(listeners.accepted(&four).as_deref(), Some("0.0.0.0:80"));
     assert_eq!(listeners.accepted(&six).as_deref(), Some("[::]:80"));
 }

@@ -1,7 +1,7 @@
 //! What a socket is, by its inode: from the kernel's `sock_diag` tables, or from `/proc/PID/net` where those are of
 //! another network namespace or can't be had.
 
-mod netlink;
+pub(super) mod netlink;
 mod procnet;
 
 use super::procfs::ProcFs;

@@ -8,6 +8,10 @@
 //! Formats: sock_diag(7), `include/uapi/linux/{inet_diag,unix_diag,tcp}.h`. Everything is in the machine's byte order but
 //! ports and addresses, which are in the network's.
 
+mod rows;
+
+pub(in crate::sample) use rows::SocketRow;
+
 use super::{Socket, SocketTable};
 use crate::model::{Activity, Address, Kind, SocketType, State};
 use rustix::io::Errno;
@@ -67,7 +71,7 @@ const BUFFER_BYTES: usize = 65_536;
 
 /// An open `sock_diag` socket. It sees the network namespace it was opened in.
 #[derive(Debug)]
-pub(super) struct SockDiag {
+pub(in crate::sample) struct SockDiag {
     socket: OwnedFd,
     buffer: Vec<u8>,
     /// Where the sockets of the last tick were found.
@@ -99,7 +103,7 @@ struct Known {
 
 impl SockDiag {
     /// Opens it; needs no privilege.
-    pub(super) fn open() -> io::Result<Self> {
+    pub(in crate::sample) fn open() -> io::Result<Self> {
         let flags = SocketFlags::CLOEXEC;
         let socket = socket_with(AddressFamily::NETLINK, NetSocketType::RAW, flags, Some(netlink::SOCK_DIAG))?;
         Ok(SockDiag {

@@ -1,0 +1,382 @@
+//! What can be seen here: every source is tried, not guessed, for what a security module or a container's filter refuses
+//! is written nowhere.
+
+mod setting;
+mod tables;
+
+use super::descriptors::DescriptorReader;
+use super::{ProcFs, ReadError, Sampler};
+use crate::model::{
+    Capability, Diagnosis, Kind, Lack, Probe, ProbedTarget, ProcessId, Setting, Snapshot, Source, Timestamp, Way, Works,
+};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use std::fs;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Tries every source, for a process where one is named. Fails where it doesn't run.
+pub fn probe(proc: &ProcFs, pid: Option<u32>) -> Result<Diagnosis, ReadError> {
+    let id = pid.map(|pid| proc.identify(pid)).transpose()?;
+    let process = id.as_ref().map(|id| proc.process(id)).transpose()?;
+    let setting = setting::setting(proc);
+    let prober = Prober::new(proc, &setting, id);
+    let probes = vec![
+        prober.descriptors(),
+        prober.descriptor_count(),
+        prober.sockets(),
+        prober.activity(),
+        prober.file_iterator(),
+        prober.network_namespace(),
+        prober.other_users(),
+        prober.memory_limit(),
+        prober.stacks(),
+        prober.payloads(),
+        prober.python_frames(),
+    ];
+    let way = way(&probes);
+    let container = pid.and_then(|pid| setting::container_of(&proc.text(pid, "cgroup").ok()?));
+    let container = container.filter(|it| setting.container.as_ref().is_none_or(|own| own.id != it.id));
+    let target = process.map(|it| ProbedTarget { pid: it.id.pid, name: it.name, user: it.user, container, way });
+    Ok(Diagnosis { setting, target, probes })
+}
+
+/// How a target is read of which this was found.
+fn way(probes: &[Probe]) -> Way {
+    let works = |source| probes.iter().any(|probe| probe.source == source && probe.works == Works::Yes);
+    match () {
+        () if works(Source::FileIterator) => Way::FileIterator,
+        () if !works(Source::Descriptors) => Way::Outside,
+        () if works(Source::Sockets) => Way::SockDiag,
+        () => Way::Proc,
+    }
+}
+
+/// What is asked of the system once, for several probes.
+struct Prober<'a> {
+    proc: &'a ProcFs,
+    setting: &'a Setting,
+    id: Option<ProcessId>,
+    /// Why the descriptors are closed to us, where they are.
+    closed: Option<ReadError>,
+    /// One reading of the target, by the code that watches it.
+    snapshot: Option<Snapshot>,
+    /// The protocols without a table, or why none can be asked.
+    tables: Result<Vec<&'static str>, String>,
+    namespace: Namespace,
+}
+
+/// The target's network namespace, as seen from ours.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Namespace {
+    Ours,
+    /// Another one, and whether it may be entered.
+    Other(bool),
+    /// Its link may not be read.
+    Unknown,
+}
+
+impl<'a> Prober<'a> {
+    fn new(proc: &'a ProcFs, setting: &'a Setting, id: Option<ProcessId>) -> Self {
+        let closed = id.as_ref().and_then(|id| DescriptorReader::new(proc).read(id.pid).err());
+        let open = id.as_ref().filter(|_| closed.is_none());
+        let read = |id: &ProcessId| {
+            Sampler::new(proc, Vec::new(), Duration::ZERO).sample(std::slice::from_ref(id), Timestamp(0))
+        };
+        Prober {
+            snapshot: open.map(read),
+            tables: tables::missing().map_err(|error| error.to_string()),
+            namespace: namespace(proc, id.as_ref().map(|id| id.pid)),
+            closed,
+            proc,
+            setting,
+            id,
+        }
+    }
+
+    fn descriptors(&self) -> Probe {
+        let source = Source::Descriptors;
+        match (&self.id, &self.closed) {
+            (None, _) => found(source, "of every process of our own user, by /proc/PID/fd; `doctor PID` tells of one"),
+            (Some(id), None) => {
+                let count = self.snapshot.iter().flat_map(|it| &it.sightings).map(|it| it.holders.len()).sum::<usize>();
+                found(source, format!("{count} read from /proc/{}/fd", id.pid))
+            }
+            (Some(id), Some(error)) => missing(source, error.to_string(), self.of_others(id.pid)),
+        }
+    }
+
+    /// What opens another user's descriptors, or a protected process', to us: two gates, the folder's mode and the check
+    /// that ptrace makes.
+    fn of_others(&self, pid: u32) -> Vec<Lack> {
+        let is_listed = fs::read_dir(self.proc.folder(pid).join("fd")).is_ok();
+        let needed = [Capability::DacReadSearch, Capability::SysPtrace];
+        let mut lacks = self.lacking(&needed[usize::from(is_listed)..]);
+        if lacks.is_empty() && self.setting.user_namespace {
+            lacks.push(Lack::UserNamespace);
+        }
+        lacks
+    }
+
+    fn lacking(&self, needed: &[Capability]) -> Vec<Lack> {
+        let has = |it: &Capability| self.setting.effective.contains(it);
+        needed.iter().filter(|it| !has(it)).map(|it| Lack::Capability(*it)).collect()
+    }
+
+    fn descriptor_count(&self) -> Probe {
+        let source = Source::DescriptorCount;
+        // A process always has some of its own, while it lists them.
+        let size = |folder: PathBuf| fs::metadata(folder).map(|found| found.len());
+        if !size(self.proc.root().join("self/fd")).is_ok_and(|size| size > 0) {
+            let why = "the size of /proc/PID/fd tells nothing here: descriptors are counted by listing them";
+            return Probe { works: Works::Partly, ..missing(source, why, vec![Lack::Kernel(6, 2)]) };
+        }
+        let Some(id) = &self.id else { return found(source, "of every process, by the size of /proc/PID/fd") };
+        match size(self.proc.folder(id.pid).join("fd")) {
+            Ok(count) => found(source, format!("{count}, by the size of /proc/{}/fd, whoever asks", id.pid)),
+            Err(error) => missing(source, error.to_string(), self.of_others(id.pid)),
+        }
+    }
+
+    fn sockets(&self) -> Probe {
+        let source = Source::Sockets;
+        let partly = |why: String, lacks| Probe { works: Works::Partly, ..missing(source, why, lacks) };
+        if let (Some(id), Some(_)) = (&self.id, &self.closed) {
+            let why = "the tables are open to us, which of the sockets are its own is not: those of its cgroup or user";
+            return partly(why.to_owned(), self.of_others(id.pid));
+        }
+        let sockets = self.snapshot.as_ref().map(|snapshot| {
+            let is_socket = |kind: Kind| matches!(kind, Kind::Tcp | Kind::Udp | Kind::Unix | Kind::Raw);
+            let all = snapshot.sightings.iter().filter(|it| is_socket(it.resource.kind)).count();
+            format!(": {all} of this process")
+        });
+        let sockets = sockets.unwrap_or_default();
+        match (&self.tables, self.namespace) {
+            (Err(error), _) => partly(format!("sock_diag refuses ({error}): by /proc/PID/net{sockets}"), Vec::new()),
+            (Ok(without), _) if !without.is_empty() => {
+                let why = format!("sock_diag has no table of {}: by /proc/PID/net{sockets}", without.join(", "));
+                partly(why, vec![Lack::SocketTables(without.clone())])
+            }
+            (Ok(_), Namespace::Other(false)) if self.id.is_some() => {
+                let why = format!("in a network namespace that is closed to us: by /proc/PID/net{sockets}");
+                partly(why, self.to_enter())
+            }
+            (Ok(_), _) => found(source, format!("sock_diag lists tcp, udp, raw and unix{sockets}")),
+        }
+    }
+
+    fn activity(&self) -> Probe {
+        let source = Source::Activity;
+        let has_tables = self.tables.as_ref().is_ok_and(|without| !without.contains(&"tcp"));
+        let is_elsewhere = self.id.is_some() && self.namespace == Namespace::Other(false);
+        if !has_tables || is_elsewhere || self.closed.is_some() {
+            let sockets = self.sockets();
+            // Of a process that is closed to us only which sockets are its own is unknown.
+            let works = if has_tables && self.closed.is_some() { Works::Partly } else { Works::No };
+            return Probe { source, works, why: "goes with its sockets".to_owned(), lacks: sockets.lacks };
+        }
+        let connections = self.snapshot.iter().flat_map(|it| &it.sightings).map(|it| &it.resource);
+        let connections = connections.filter(|it| it.kind == Kind::Tcp && it.is_connection());
+        let known: Vec<bool> = connections.map(|it| it.activity.bytes_sent.is_some()).collect();
+        let (all, seen) = (known.len(), known.iter().filter(|known| **known).count());
+        let why = format!(
+            "bytes and silence by TCP_INFO{}",
+            match &self.id {
+                Some(_) => format!(": of {seen} of {all} TCP connections"),
+                None => String::new(),
+            }
+        );
+        let works = if seen == all { Works::Yes } else { Works::Partly };
+        Probe { works, ..found(source, why) }
+    }
+
+    /// The one place to ask whether the iterator can be used.
+    fn file_iterator(&self) -> Probe {
+        let lacks = self.for_bpf((6, 1));
+        let why = "descriptors, addresses, bytes and silence in one pass: a third of the cost or less";
+        if lacks.is_empty() { found(Source::FileIterator, why) } else { missing(Source::FileIterator, why, lacks) }
+    }
+
+    /// What a BPF program that reads typed kernel structures lacks here.
+    fn for_bpf(&self, at_least: (u32, u32)) -> Vec<Lack> {
+        let mut lacks = Vec::new();
+        if kernel_version(&self.setting.kernel).is_some_and(|version| version < at_least) {
+            lacks.push(Lack::Kernel(at_least.0, at_least.1));
+        }
+        if !self.system().join("kernel/btf/vmlinux").exists() {
+            lacks.push(Lack::Btf);
+        }
+        if !self.setting.effective.contains(&Capability::SysAdmin) {
+            lacks.extend(self.lacking(&[Capability::Bpf, Capability::Perfmon]));
+        }
+        // Both are asked for in the first user namespace, wherever we are.
+        if self.setting.user_namespace {
+            lacks.push(Lack::UserNamespace);
+        }
+        lacks
+    }
+
+    /// `/sys`, beside `/proc`.
+    fn system(&self) -> PathBuf {
+        self.proc.root().with_file_name("sys")
+    }
+
+    fn network_namespace(&self) -> Probe {
+        let source = Source::NetworkNamespace;
+        match (self.namespace, &self.id) {
+            (Namespace::Ours, Some(_)) => found(source, "it is in ours: nothing is to be entered"),
+            (Namespace::Other(true), Some(_)) => found(source, "it is in another one, which may be entered"),
+            (Namespace::Other(true), None) => found(source, "others may be entered"),
+            (Namespace::Unknown, Some(id)) => {
+                // Following the link takes the check of ptrace alone.
+                let lacks = self.lacking(&[Capability::SysPtrace]);
+                let lacks = if lacks.is_empty() { self.of_others(id.pid) } else { lacks };
+                Probe { works: Works::Partly, ..missing(source, "which one it is in is closed to us", lacks) }
+            }
+            (_, Some(_)) => missing(source, "it is in another one, which may not be entered", self.to_enter()),
+            (_, None) => missing(source, "others may not be entered: /proc/PID/net is read instead", self.to_enter()),
+        }
+    }
+
+    fn to_enter(&self) -> Vec<Lack> {
+        let lacks = self.lacking(&[Capability::SysAdmin]);
+        if lacks.is_empty() { vec![Lack::UserNamespace] } else { lacks }
+    }
+
+    fn other_users(&self) -> Probe {
+        let source = Source::OtherUsers;
+        let mut pids = self.proc.pids();
+        // Those that have ended hold nothing that could be closed to us.
+        pids.retain(|pid| !self.proc.is_ending(*pid));
+        let is_open = |pid: &u32| {
+            let entries = fs::read_dir(self.proc.folder(*pid).join("fd")).ok();
+            entries.is_some_and(|mut entries| {
+                entries.next().is_none_or(|first| first.is_ok_and(|first| fs::read_link(first.path()).is_ok()))
+            })
+        };
+        let open = pids.iter().filter(|pid| is_open(pid)).count();
+        let mut why = format!("the descriptors of {open} of {} processes are open to us", pids.len());
+        if let Some(option) = &self.setting.hidepid {
+            why.push_str(&format!("; /proc is mounted with {option}, which hides others'"));
+        }
+        let lacks = self.lacking(&[Capability::DacReadSearch, Capability::SysPtrace]);
+        if lacks.is_empty() && !self.setting.user_namespace {
+            return found(source, why);
+        }
+        let lacks = if lacks.is_empty() { vec![Lack::UserNamespace] } else { lacks };
+        missing(source, why, lacks)
+    }
+
+    fn memory_limit(&self) -> Probe {
+        let source = Source::MemoryLimit;
+        let groups = self.system().join("fs/cgroup");
+        if !groups.join("memory").exists() && !groups.join("cgroup.controllers").exists() {
+            return missing(source, "no cgroup file system is mounted on /sys/fs/cgroup", Vec::new());
+        }
+        let Some(id) = &self.id else { return found(source, "by /sys/fs/cgroup") };
+        let paths = self.proc.text(id.pid, "cgroup").unwrap_or_default();
+        match self.proc.memory_limit(id.pid) {
+            Some(limit) => found(source, format!("{} MiB, by its cgroups", limit >> 20)),
+            None if paths.contains(":/..") => {
+                missing(source, "its cgroup lies outside what we see of them", vec![Lack::OutsideContainer])
+            }
+            None => found(source, "its cgroups set none"),
+        }
+    }
+
+    fn stacks(&self) -> Probe {
+        self.of_a_later_version(Source::Stacks, "by BPF at the opening", self.for_bpf((5, 15)))
+    }
+
+    fn payloads(&self) -> Probe {
+        let paranoid = fs::read_to_string(self.proc.root().join("sys/kernel/perf_event_paranoid")).unwrap_or_default();
+        let uprobes = self.system().join("bus/event_source/devices/uprobe").exists();
+        let uprobes = if uprobes { "has uprobes" } else { "has no uprobes, so none of TLS" };
+        let why = format!(
+            "by BPF at the sending; the kernel {uprobes}; perf_event_paranoid is {}, which CAP_PERFMON passes",
+            paranoid.trim()
+        );
+        self.of_a_later_version(Source::Payloads, &why, self.for_bpf((5, 15)))
+    }
+
+    fn python_frames(&self) -> Probe {
+        let source = Source::PythonFrames;
+        let scope = fs::read_to_string(self.proc.root().join("sys/kernel/yama/ptrace_scope")).unwrap_or_default();
+        let scope = match scope.trim() {
+            "" => "no ptrace_scope here".to_owned(),
+            scope => format!("ptrace_scope is {scope}"),
+        };
+        let mut lacks = Vec::new();
+        if let Some(id) = &self.id
+            // Opening it for reading is where ptrace's check is made; nothing is read and the process isn't touched.
+            && fs::File::open(self.proc.folder(id.pid).join("mem")).is_err()
+        {
+            lacks = self.of_others(id.pid);
+            if scope.ends_with('3') {
+                lacks.push(Lack::PtraceScope);
+            } else if lacks.is_empty() {
+                lacks = self.lacking(&[Capability::SysPtrace]);
+            }
+        }
+        self.of_a_later_version(source, &format!("by the process' memory; {scope}"), lacks)
+    }
+
+    fn of_a_later_version(&self, source: Source, how: &str, mut lacks: Vec<Lack>) -> Probe {
+        lacks.insert(0, Lack::Version);
+        missing(source, format!("not in this version ({how})"), lacks)
+    }
+}
+
+fn found(source: Source, why: impl Into<String>) -> Probe {
+    Probe { source, works: Works::Yes, why: why.into(), lacks: Vec::new() }
+}
+
+fn missing(source: Source, why: impl Into<String>, lacks: Vec<Lack>) -> Probe {
+    Probe { source, works: Works::No, why: why.into(), lacks }
+}
+
+/// Major and minor of a release such as `6.18.44-generic`.
+fn kernel_version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+/// Compares the target's namespace with ours. Without a target our own is tried, which takes what another one takes.
+fn namespace(proc: &ProcFs, pid: Option<u32>) -> Namespace {
+    let link = |who: &Path| fs::read_link(who.join("ns/net"));
+    let own = proc.root().join("self");
+    let folder = pid.map_or_else(|| own.clone(), |pid| proc.folder(pid));
+    match (link(&own), link(&folder)) {
+        (Ok(ours), Ok(its)) if pid.is_some() && ours == its => Namespace::Ours,
+        (Ok(_), Ok(_)) => Namespace::Other(can_enter(&folder.join("ns/net"))),
+        _ => Namespace::Unknown,
+    }
+}
+
+/// Whether a namespace lets us in, tried on a thread that ends with the trial.
+fn can_enter(link: &Path) -> bool {
+    let Ok(namespace) = fs::File::open(link) else { return false };
+    let enter = || move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).is_ok();
+    std::thread::scope(|scope| scope.spawn(enter).join().unwrap_or(false))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_has_a_major_and_a_minor() {
+        assert_eq!(kernel_version("6.18.44-fc-v669"), Some((6, 18)));
+        assert_eq!(kernel_version("5.4-rc1"), Some((5, 4)));
+        assert_eq!(kernel_version(""), None);
+    }
+
+    #[test]
+    fn of_ourselves_all_but_what_takes_privileges_works() {
+        let diagnosis = probe(&ProcFs::system(), Some(std::process::id())).expect("we run");
+        let works = |source| diagnosis.probes.iter().find(|it| it.source == source).map(|it| it.works);
+        assert_eq!(works(Source::Descriptors), Some(Works::Yes));
+        assert_eq!(works(Source::NetworkNamespace), Some(Works::Yes));
+        assert_ne!(diagnosis.target.map(|target| target.way), Some(Way::Outside));
+    }
+}
