@@ -1,5 +1,6 @@
 //! The documented JSON, `"schema": "unclosed/1"`.
 
+use super::processes::{self, Share};
 use crate::model::{
     Finding, Kind, Lifetime, LifetimeId, Process, ProcessKey, Report, Resource, Target, Timestamp, Verdict,
 };
@@ -34,7 +35,7 @@ pub fn report(report: &Report, with_closed: bool) -> Value {
     json!({
         "schema": SCHEMA,
         "file": report.file,
-        "target": target(report.target.as_ref()),
+        "target": report.target.as_ref().map(|it| target(it, &processes::shares(report), true)),
         "from": report.from,
         "to": report.to,
         "ticks": report.ticks,
@@ -88,7 +89,7 @@ pub(super) fn reported(report: &Report, lifetime: &Lifetime) -> Value {
 pub fn list(target_now: &Target, at: Timestamp, open: &[Lifetime]) -> Value {
     json!({
         "schema": SCHEMA,
-        "target": target(Some(target_now)),
+        "target": target(target_now, &processes::shares_of(target_now, open, |_| false), false),
         "at": at,
         "resources": open.iter().map(|it| listed(it, target_now)).collect::<Value>(),
     })
@@ -99,9 +100,10 @@ pub fn listed(lifetime: &Lifetime, target_now: &Target) -> Value {
     resource(lifetime, &target_now.processes, None, None, false)
 }
 
-fn target(target: Option<&Target>) -> Value {
-    let Some(target) = target else { return Value::Null };
-    let processes = target.processes.values().map(|process| {
+/// The target with what each of its processes holds; `leaked` is told only of what `is_judged`.
+fn target(target: &Target, shares: &BTreeMap<ProcessKey, Share>, is_judged: bool) -> Value {
+    let processes = target.processes.iter().map(|(key, process)| {
+        let share = shares.get(key);
         json!({
             "pid": process.id.pid,
             "name": process.name,
@@ -109,6 +111,9 @@ fn target(target: Option<&Target>) -> Value {
             "ended": process.ended,
             "user": process.user,
             "command": process.command,
+            "descriptors": share.map(|it| it.descriptors),
+            "connections": share.map(|it| it.connections),
+            "leaked": share.filter(|_| is_judged).map(|it| it.leaked),
         })
     });
     let boot_id = target.processes.values().next().map(|process| process.id.boot_id.to_string());

@@ -6,6 +6,7 @@ pub mod json;
 pub mod list;
 pub mod live;
 pub mod page;
+mod processes;
 pub mod replay;
 pub mod table;
 pub mod text;

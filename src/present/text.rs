@@ -1,5 +1,6 @@
 //! A report as text, for a terminal of any width and for a file.
 
+use super::processes;
 use super::table::{self, Align, printable};
 use crate::model::{Finding, Lifetime, Report, SeriesReport, Timestamp, Unit, Verdict, duration_words};
 use jiff::tz::TimeZone;
@@ -91,6 +92,7 @@ pub fn summary(out: &mut dyn Write, report: &Report) -> io::Result<()> {
             None => {}
         }
     }
+    processes::write(out, report)?;
     if report.ticks > 0 {
         let every = report.every_seconds.map(|every| format!(", every {}", duration_words(every))).unwrap_or_default();
         let span = duration_words(report.to.seconds_since(report.from));

@@ -36,6 +36,34 @@ impl Churn {
     }
 }
 
+/// A server whose workers leak, each under the same name.
+pub(crate) struct Prefork {
+    pub(crate) running: Running,
+    /// The parent, which listens and forks.
+    pub(crate) pid: u32,
+    pub(crate) backend: u32,
+    pub(crate) workers: Vec<u32>,
+}
+
+impl Prefork {
+    /// With two workers of that name, and further flags of `prefork.py`.
+    pub(crate) fn named(name: &str, flags: &str) -> Self {
+        let mut running =
+            Run::program("python3", [leaker("prefork.py")]).and(&format!("--workers 2 --name {name} {flags}")).start();
+        let pid = running.line_that("its pid", |line| line.parse::<u32>().is_ok()).parse().unwrap();
+        let backend = running.line("backend ").split(' ').nth(1).and_then(|pid| pid.parse().ok()).unwrap();
+        let mut server = Prefork { running, pid, backend, workers: Vec::new() };
+        server.workers = vec![server.next_worker(), server.next_worker()];
+        server
+    }
+
+    /// Waits for the next worker that starts.
+    pub(crate) fn next_worker(&mut self) -> u32 {
+        let line = self.running.line("worker ");
+        line.split(' ').nth(1).and_then(|pid| pid.parse().ok()).unwrap_or_else(|| panic!("{line}"))
+    }
+}
+
 /// The path of the script of the PostgreSQL client.
 pub(crate) fn pg_leak() -> String {
     leaker("pg_leak.py")

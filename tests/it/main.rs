@@ -24,4 +24,5 @@ mod record;
 mod run;
 mod screen;
 mod sockets;
+mod select;
 mod wrong;
