@@ -41,7 +41,13 @@ pub(crate) fn run(typed: &DemoArgs) -> Result<u8, Failure> {
     ));
     talk("one of its code paths forgets to close. The same as: unclosed watch -p PID");
     talk("");
-    let options = SamplingOptions { every: EVERY, metrics: Vec::new(), retention: Retention::default(), on_leak: None };
+    let options = SamplingOptions {
+        every: EVERY,
+        metrics: Vec::new(),
+        retention: Retention::default(),
+        on_leak: None,
+        max_cost: None,
+    };
     let target = TargetProcesses::named(&ProcFs::system(), &[pid], false)?;
     let recording = Session::create_recording(&file, &options, "demo")?;
     let mut session = Session::new(&options, target, "demo", true, Some(recording), "connections");

@@ -1,8 +1,8 @@
 //! What `watch` shows while it watches: one screen that is drawn anew, plain lines, or `unix_time,value`.
 
 use super::table::printable;
-use super::text::{self, bytes};
-use crate::model::{Address, Lifetime, Report, Timestamp, Unit, duration_words};
+use super::text;
+use crate::model::{Address, Lifetime, Report, Timestamp, duration_words};
 use std::collections::VecDeque;
 use std::io::{self, Write};
 
@@ -74,7 +74,8 @@ impl<W: Write> Live for PlainLines<W> {
     fn tick(&mut self, report: &Report, _value: Option<f64>) -> io::Result<()> {
         let leaked = report.judged.leak_probability.keys().filter(|id| report.judged.is_leaked(**id)).count();
         let numbers: Vec<String> = numbers(report).into_iter().map(|(name, value)| format!("{name} {value}")).collect();
-        writeln!(self.out, "{} {} leaked {leaked}", text::moment(report.to), numbers.join(" "))?;
+        let own = text::own_cost(report).map(|own| format!(" (unclosed: {own})")).unwrap_or_default();
+        writeln!(self.out, "{} {} leaked {leaked}{own}", text::moment(report.to), numbers.join(" "))?;
         if let Some(finding) = report.verdict() {
             let word = finding.kind.word().to_owned();
             if self.said.as_ref() != Some(&word) {
@@ -97,8 +98,7 @@ fn numbers(report: &Report) -> Vec<(String, String)> {
     series
         .filter_map(|it| {
             let last = it.last?;
-            let value = if it.series.unit == Unit::Bytes { bytes(last) } else { text::figure(last) };
-            Some((it.series.name.clone(), value))
+            Some((it.series.name.clone(), text::measure(last, it.series.unit)))
         })
         .collect()
 }
@@ -144,7 +144,8 @@ impl<W: Write> Screen<W> {
         }
         lines.push(String::new());
         let numbers: Vec<String> = numbers(report).into_iter().map(|(name, value)| format!("{name} {value}")).collect();
-        lines.push(numbers.join("   "));
+        let own = text::own_cost(report).map(|own| format!("unclosed: {own}"));
+        lines.push(numbers.into_iter().chain(own).collect::<Vec<_>>().join("   "));
         lines.extend(chart(&self.chart, width, 6.min(height / 4)));
         lines.push(String::new());
         let room = height.saturating_sub(lines.len() + 3);

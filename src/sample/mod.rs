@@ -10,7 +10,7 @@ mod sockets;
 mod target;
 
 pub use metrics::{Metric, MetricError};
-pub use own_cost::own_cost;
+pub use own_cost::{own_cost, own_readings};
 pub use probe::probe;
 pub use procfs::{ProcFs, ReadError};
 pub use resolve::Resolver;

@@ -142,8 +142,22 @@ impl Owed {
     /// Takes the next tick in: only the values and gaps of the earlier one are lost, and that is told as a gap.
     fn join(&mut self, next: Owed) {
         let lost_since = *self.lost_since.get_or_insert(self.tick.at);
-        let Tick { at, started, ended, added, values, opened, changed, closed, gaps, limits, events, notes, cost } =
-            next.tick;
+        let Tick {
+            at,
+            started,
+            ended,
+            added,
+            values,
+            opened,
+            changed,
+            closed,
+            gaps,
+            limits,
+            events,
+            notes,
+            cost,
+            every,
+        } = next.tick;
         let tick = &mut self.tick;
         tick.at = at;
         tick.started.extend(started);
@@ -161,6 +175,7 @@ impl Owed {
         tick.events.extend(events);
         tick.notes.extend(notes);
         tick.cost = cost.or(tick.cost);
+        tick.every = every.or(tick.every);
         self.verdicts.extend(next.verdicts);
         for (group, added) in next.tallies {
             let tally = self.tallies.entry(group).or_default();
