@@ -157,6 +157,9 @@ pub(crate) struct Sampling {
     /// Drop the oldest when the recording grows beyond this (kB, MB, GB)
     #[arg(long, value_name = "SIZE", default_value = "1GB")]
     pub(crate) max_size: String,
+    /// Lengthen the interval, to ten times at most, where watching takes more than this share of one core, as 1%
+    #[arg(long, value_name = "SHARE")]
+    pub(crate) max_cost: Option<String>,
     /// Run CMD once for each change of the verdict from or to a leak: no shell, the finding as JSON on its stdin, 10 s
     #[arg(long, value_name = "CMD")]
     pub(crate) on_leak: Option<String>,

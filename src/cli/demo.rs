@@ -47,6 +47,7 @@ pub(crate) fn run(typed: &DemoArgs) -> Result<u8, Failure> {
         source: Source::Auto,
         retention: Retention::default(),
         on_leak: None,
+        max_cost: None,
     };
     let target = TargetProcesses::named(&ProcFs::system(), &[pid], false)?;
     let recording = Session::create_recording(&file, &options, "demo")?;

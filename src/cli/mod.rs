@@ -1,6 +1,7 @@
 //! The command line: flags as typed (`args`), options as meant (`options`), one file per verb.
 
 mod args;
+mod budget;
 mod demo;
 mod doctor;
 mod error;

@@ -37,6 +37,8 @@ pub(crate) struct SamplingOptions {
     pub(crate) source: Source,
     pub(crate) retention: Retention,
     pub(crate) on_leak: Option<LeakCommand>,
+    /// The share of one core that watching may take.
+    pub(crate) max_cost: Option<f64>,
 }
 
 impl SamplingOptions {
@@ -58,9 +60,10 @@ impl SamplingOptions {
         }
         let retention =
             Retention { age: duration("--keep", &typed.keep)?, bytes: size("--max-size", &typed.max_size)? };
+        let max_cost = typed.max_cost.as_deref().map(share).transpose()?;
         let on_leak = typed.on_leak.as_deref().map(LeakCommand::parse).transpose()?;
         let source = typed.source.into();
-        Ok(SamplingOptions { every, metrics, source, retention, on_leak })
+        Ok(SamplingOptions { every, metrics, source, retention, on_leak, max_cost })
     }
 
     /// What reads the target.
@@ -131,6 +134,16 @@ pub(crate) fn duration(flag: &str, text: &str) -> Result<Duration, Failure> {
     Ok(Duration::from_secs_f64(seconds))
 }
 
+/// Reads a share of one core: `1%`, `0.5%`.
+fn share(text: &str) -> Result<f64, Failure> {
+    let percent = text.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok()).unwrap_or(f64::NAN);
+    if !(percent > 0.0 && percent <= 100.0) {
+        let message = format!("--max-cost {text:?} is not a share of one core");
+        return Err(Failure::usage(message).hint("write it as 1% or 0.5%"));
+    }
+    Ok(percent / 100.0)
+}
+
 /// Reads `500kB`, `100MB`, `1GB`; a number alone is bytes.
 fn size(flag: &str, text: &str) -> Result<u64, Failure> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
@@ -185,6 +198,14 @@ mod tests {
         );
         for nonsense in ["", "s", "-5s", "0s", "5 parsecs", "1e99d", "NaN"] {
             assert_eq!(ms(nonsense), None, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn shares_are_read_with_their_sign_alone() {
+        assert_eq!((share("1%").ok(), share("0.5 %").ok()), (Some(0.01), Some(0.005)));
+        for nonsense in ["1", "0%", "-1%", "101%", "%", "NaN%"] {
+            assert!(share(nonsense).is_err(), "{nonsense}");
         }
     }
 

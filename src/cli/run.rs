@@ -89,6 +89,7 @@ fn follow(session: &mut Session, schedule: &mut Schedule, child: &mut Child) -> 
             }
             Wake::Tick | Wake::Over => {
                 session.tick(&mut Silent)?;
+                schedule.set_every(session.every());
             }
         }
     }

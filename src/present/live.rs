@@ -1,8 +1,8 @@
 //! What `watch` shows while it watches: one screen that is drawn anew, plain lines, or `unix_time,value`.
 
 use super::table::printable;
-use super::text::{self, bytes};
-use crate::model::{Address, Lifetime, Report, Timestamp, Unit, duration_words};
+use super::text;
+use crate::model::{Address, Lifetime, Report, Timestamp, duration_words};
 use std::collections::VecDeque;
 use std::io::{self, Write};
 
@@ -73,7 +73,8 @@ impl<W: Write> PlainLines<W> {
 impl<W: Write> Live for PlainLines<W> {
     fn tick(&mut self, report: &Report, _value: Option<f64>) -> io::Result<()> {
         let leaked = report.judged.leak_probability.keys().filter(|id| report.judged.is_leaked(**id)).count();
-        writeln!(self.out, "{} {} leaked {leaked}", text::moment(report.to), numbers(report, " "))?;
+        let own = text::own_cost(report).map(|own| format!(" (unclosed: {own})")).unwrap_or_default();
+        writeln!(self.out, "{} {} leaked {leaked}{own}", text::moment(report.to), numbers(report, " "))?;
         if let Some(finding) = report.verdict() {
             let word = finding.kind.word().to_owned();
             if self.said.as_ref() != Some(&word) {
@@ -102,8 +103,7 @@ fn numbers(report: &Report, between: &str) -> String {
     let processes = (running > 1).then(|| format!("processes {running}"));
     let series = report.judged.series.iter().filter(|it| wanted(&it.series.name)).filter_map(|it| {
         let last = it.last?;
-        let value = if it.series.unit == Unit::Bytes { bytes(last) } else { text::figure(last) };
-        Some(format!("{} {value}", it.series.name))
+        Some(format!("{} {}", it.series.name, text::measure(last, it.series.unit)))
     });
     processes.into_iter().chain(series).collect::<Vec<_>>().join(between)
 }
@@ -148,7 +148,8 @@ impl<W: Write> Screen<W> {
             }
         }
         lines.push(String::new());
-        lines.push(numbers(report, "   "));
+        let own = text::own_cost(report).map(|own| format!("   unclosed: {own}")).unwrap_or_default();
+        lines.push(format!("{}{own}", numbers(report, "   ")));
         lines.extend(chart(&self.chart, width, 6.min(height / 4)));
         lines.push(String::new());
         let room = height.saturating_sub(lines.len() + 3);

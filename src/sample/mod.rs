@@ -22,7 +22,7 @@ mod way;
 pub use cgroup::{CgroupPath, UnitName};
 pub use machine::MachineReader;
 pub use metrics::{Metric, MetricError};
-pub use own_cost::own_cost;
+pub use own_cost::{own_cost, own_readings};
 pub use probe::probe;
 pub use procfs::{ProcFs, ReadError};
 pub use resolve::Resolver;

@@ -172,8 +172,8 @@ impl Recording {
             cost: self
                 .connection
                 .query_row("SELECT cpu_seconds, memory_bytes, descriptors FROM cost", [], |row| {
-                    let memory_bytes = row.get::<_, i64>(1)? as u64;
-                    Ok(Cost { cpu_seconds: row.get(0)?, memory_bytes, descriptors: row.get::<_, i64>(2)? as u64 })
+                    let count = |column| row.get::<_, Option<i64>>(column).map(|count| count.map(|count| count as u64));
+                    Ok(Cost { cpu_seconds: row.get(0)?, memory_bytes: count(1)?, descriptors: count(2)?, share: None })
                 })
                 .optional()
                 .map_err(|source| self.failed(source))?,

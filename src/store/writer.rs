@@ -265,9 +265,14 @@ fn write_facts(transaction: &Transaction, tick: &Tick) -> rusqlite::Result<()> {
     if let Some(cost) = &tick.cost {
         transaction.prepare_cached("INSERT OR REPLACE INTO cost VALUES (1, ?, ?, ?)")?.execute(params![
             cost.cpu_seconds,
-            cost.memory_bytes as i64,
-            cost.descriptors as i64
+            cost.memory_bytes.map(|bytes| bytes as i64),
+            cost.descriptors.map(|count| count as i64)
         ])?;
+    }
+    if let Some(every) = tick.every {
+        transaction
+            .prepare_cached("UPDATE recording SET value = ? WHERE name = 'every_seconds'")?
+            .execute([every.as_secs_f64()])?;
     }
     Ok(())
 }

@@ -7,6 +7,7 @@
 
 mod act;
 mod bpf;
+mod cost;
 mod crash;
 mod demo;
 mod doctor;
@@ -23,6 +24,6 @@ mod postgres;
 mod record;
 mod run;
 mod screen;
-mod sockets;
 mod select;
+mod sockets;
 mod wrong;
