@@ -1,5 +1,6 @@
 //! What a person or a program is shown: text, JSON, CSV, the live screen, the page.
 
+pub mod canvas;
 pub mod json;
 pub mod list;
 pub mod live;
@@ -7,3 +8,4 @@ pub mod page;
 pub mod replay;
 pub mod table;
 pub mod text;
+pub mod top;

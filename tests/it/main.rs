@@ -20,4 +20,5 @@ mod postgres;
 mod record;
 mod run;
 mod screen;
+mod top;
 mod wrong;
