@@ -9,7 +9,7 @@ use std::path::PathBuf;
 #[command(
     version,
     max_term_width = 100,
-    after_help = "`unclosed PID` and `unclosed NAME` are short for `watch`. Nothing leaves this machine.\n\
+    after_help = "`unclosed` alone is short for `top`, `unclosed PID` and `unclosed NAME` for `watch`. Nothing leaves this machine.\n\
                   Exit codes: 0 fine, 1 error, 2 usage, 3 leak or plateau and 4 undecided (with --fail-on-leak), 5 no such target."
 )]
 pub(crate) struct Cli {
@@ -19,6 +19,8 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
+    /// Every process of the machine, ranked by what it may be leaking
+    Top(TopArgs),
     /// One look at what a process has open, as `lsof -i -a -p PID` and more
     List(ListArgs),
     /// Live view and verdict of a running process; records too
@@ -105,6 +107,29 @@ pub(crate) enum ReadBy {
     SockDiag,
     /// /proc alone
     Proc,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "On a terminal the table is drawn anew until q or Ctrl-C. Elsewhere it is printed once, or again and \
+    again with --every or --for."
+)]
+pub(crate) struct TopArgs {
+    /// A connection that carried nothing for so long is silent
+    #[arg(long, value_name = "TIME", default_value = "60s")]
+    pub(crate) silent: String,
+    /// The interval between looks, 50ms at least [default: 5s]
+    #[arg(short = 'r', long, value_name = "INTERVAL")]
+    pub(crate) every: Option<String>,
+    /// Stop after this long
+    #[arg(long = "for", value_name = "TIME")]
+    pub(crate) duration: Option<String>,
+    /// Processes to show [default: 20, on a terminal what fits, as JSON and CSV all]
+    #[arg(long, value_name = "N")]
+    pub(crate) rows: Option<usize>,
+    /// The form of the output
+    #[arg(short = 'o', long, value_enum, default_value_t = ListForm::Table)]
+    pub(crate) format: ListForm,
 }
 
 #[derive(Args, Debug)]

@@ -43,11 +43,7 @@ pub(crate) struct SamplingOptions {
 
 impl SamplingOptions {
     pub(crate) fn of(typed: &Sampling, default_every: Duration) -> Result<Self, Failure> {
-        let every = typed.every.as_deref().map_or(Ok(default_every), |text| duration("--every", text))?;
-        if !(EVERY_MIN..=EVERY_MAX).contains(&every) {
-            let hint = "5s is the default; a fast leak in a test is well seen at 200ms";
-            return Err(Failure::usage(format!("--every {every:?}: it must be between 50ms and 1d")).hint(hint));
-        }
+        let every = interval(typed.every.as_deref(), default_every)?;
         let metrics = typed.metric.iter().map(|text| Metric::parse(text));
         let metrics = metrics.collect::<Result<Vec<_>, _>>().map_err(|error| Failure::usage(error.to_string()))?;
         for metric in &metrics {
@@ -76,6 +72,16 @@ impl SamplingOptions {
     pub(crate) fn metric_limit(&self) -> Duration {
         (self.every * 4 / 5).min(Duration::from_secs(60))
     }
+}
+
+/// The interval between two ticks, as `--every` has it.
+pub(crate) fn interval(typed: Option<&str>, default: Duration) -> Result<Duration, Failure> {
+    let every = typed.map_or(Ok(default), |text| duration("--every", text))?;
+    if !(EVERY_MIN..=EVERY_MAX).contains(&every) {
+        let hint = "5s is the default; a fast leak in a test is well seen at 200ms";
+        return Err(Failure::usage(format!("--every {every:?}: it must be between 50ms and 1d")).hint(hint));
+    }
+    Ok(every)
 }
 
 /// The processes to follow; none where nothing was selected. Fails where none fits, and on the first pid that doesn't run.

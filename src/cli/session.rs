@@ -254,6 +254,7 @@ impl Clock {
     }
 }
 
-fn wall() -> Timestamp {
+/// The wall clock's time.
+pub(crate) fn wall() -> Timestamp {
     Timestamp(0) + SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

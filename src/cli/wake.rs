@@ -78,6 +78,11 @@ impl Schedule {
         }
     }
 
+    /// Where to send what else ends the loop.
+    pub(crate) fn waker(&self) -> Sender<Wake> {
+        self.send.clone()
+    }
+
     /// Wakes the loop when the last of these processes ends, at that moment. Where the kernel has no pidfd the next tick
     /// notices.
     pub(crate) fn watch_ends(&self, pids: impl IntoIterator<Item = u32>) {

@@ -207,7 +207,7 @@ fn number(value: f64) -> Value {
 }
 
 /// Seconds to the millisecond, which is more than polling knows.
-fn seconds(value: f64) -> Value {
+pub(super) fn seconds(value: f64) -> Value {
     number((value * 1000.0).round() / 1000.0)
 }
 

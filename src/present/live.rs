@@ -1,6 +1,6 @@
 //! What `watch` shows while it watches: one screen that is drawn anew, plain lines, or `unix_time,value`.
 
-use super::table::printable;
+use super::canvas::Canvas;
 use super::text;
 use crate::model::{Address, Lifetime, Report, Timestamp, duration_words};
 use std::collections::VecDeque;
@@ -110,13 +110,12 @@ fn numbers(report: &Report, between: &str) -> String {
 
 /// One screen, drawn anew at each tick on the terminal's other screen, so that what was there before comes back.
 pub struct Screen<W: Write> {
-    out: W,
+    canvas: Canvas<W>,
     size: Box<dyn Fn() -> (usize, usize)>,
     recording: String,
     /// How an address is written: as numbers, or by name as soon as that is known.
     address: Box<dyn FnMut(&Address) -> String>,
     chart: VecDeque<Option<f64>>,
-    begun: bool,
     messages: Vec<String>,
 }
 
@@ -128,7 +127,7 @@ impl<W: Write> Screen<W> {
         recording: String,
         address: Box<dyn FnMut(&Address) -> String>,
     ) -> Self {
-        Screen { out, size, recording, address, chart: VecDeque::new(), begun: false, messages: Vec::new() }
+        Screen { canvas: Canvas::new(out), size, recording, address, chart: VecDeque::new(), messages: Vec::new() }
     }
 
     fn lines(&mut self, report: &Report, width: usize, height: usize) -> Vec<String> {
@@ -171,19 +170,8 @@ impl<W: Write> Live for Screen<W> {
             self.chart.pop_front();
         }
         let (width, height) = (self.size)();
-        let mut frame = String::new();
-        if !std::mem::replace(&mut self.begun, true) {
-            // The other screen, without a cursor.
-            frame.push_str("\x1b[?1049h\x1b[?25l");
-        }
-        frame.push_str("\x1b[H");
-        for (row, line) in self.lines(report, width, height).iter().take(height).enumerate() {
-            let line: String = printable(line).chars().take(width).collect();
-            frame.push_str(&format!("\x1b[{};1H\x1b[2K{line}", row + 1));
-        }
-        frame.push_str("\x1b[J");
-        self.out.write_all(frame.as_bytes())?;
-        self.out.flush()
+        let lines = self.lines(report, width, height);
+        self.canvas.draw(&lines, width, height)
     }
 
     fn message(&mut self, text: &str) {
@@ -191,9 +179,7 @@ impl<W: Write> Live for Screen<W> {
     }
 
     fn end(&mut self) -> io::Result<()> {
-        if std::mem::replace(&mut self.begun, false) {
-            self.out.write_all(b"\x1b[?25h\x1b[?1049l")?;
-            self.out.flush()?;
+        if self.canvas.end()? {
             for message in self.messages.drain(..) {
                 let _ = writeln!(io::stderr(), "unclosed: {message}");
             }

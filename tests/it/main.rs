@@ -26,4 +26,5 @@ mod run;
 mod screen;
 mod select;
 mod sockets;
+mod top;
 mod wrong;

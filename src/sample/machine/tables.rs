@@ -9,6 +9,7 @@ use crate::sample::procfs::{ProcFs, user_name};
 use crate::sample::sockets::{Netlink, SocketRow};
 use rustix::fs::{CWD, Mode, OFlags, RawDir, openat, readlinkat_raw, stat};
 use rustix::io::Errno;
+use rustix::process::geteuid;
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -201,7 +202,6 @@ impl Tables {
         let what = if self.sizes_count { "only their descriptors are counted" } else { "nothing of them is counted" };
         let processes = counted(unseen.closed, "process is", "processes are");
         let mut note = format!("{processes} closed to us, {what}");
-        // Without a row for each user that is not ours, they would hold what we could not see.
         let mut by_user: BTreeMap<u32, u64> = BTreeMap::new();
         let unheld = self.rows.values().filter(|row| !row.held && row.socket.kind != Kind::Unix);
         for uid in unheld.filter_map(|row| row.socket.uid) {
@@ -211,7 +211,9 @@ impl Tables {
             let sockets = counted(by_user.values().sum(), "internet socket is", "internet sockets are");
             note.push_str(&format!("; {sockets} held by them or by nobody, by user: {}", users(by_user)));
         }
-        note.push_str("; sudo shows whose they are");
+        // Root without this capability sees no process that has more of them than it has itself.
+        let mends = if geteuid().is_root() { "CAP_SYS_PTRACE" } else { "sudo" };
+        note.push_str(&format!("; {mends} shows what they hold"));
         notes.push(note);
     }
 }
