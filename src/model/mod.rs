@@ -7,6 +7,7 @@
 mod address;
 mod detail;
 mod finding;
+mod holdings;
 mod lifetime;
 mod population;
 mod process;
@@ -21,6 +22,7 @@ mod time;
 pub use address::Address;
 pub use detail::{Detail, PipeEnd};
 pub use finding::{Exhaustion, Finding, Rate, Verdict};
+pub use holdings::ProcessHoldings;
 pub use lifetime::{Holder, Lifetime, LifetimeId};
 pub use population::{Group, Population, Tally};
 pub use process::{Process, ProcessId, ProcessKey};

@@ -1,7 +1,7 @@
 //! Live readers of the system. A [`Sampler`] takes one [`Snapshot`] a tick; it sees only [`crate::model`].
 
 mod descriptors;
-#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "the sampler takes it up next"))]
+#[cfg_attr(not(test), expect(dead_code, reason = "the sampler takes it up next"))]
 mod iterator;
 mod metrics;
 mod own_cost;
