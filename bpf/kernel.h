@@ -68,9 +68,9 @@ struct pid {
 };
 
 struct task_struct {
-	s32 tgid;
+	u32 pid;
+	u32 tgid;
 	struct pid *thread_pid;
-	struct task_struct *group_leader;
 };
 
 struct super_block {
@@ -152,9 +152,9 @@ struct sock_cgroup_data {
 	struct cgroup *cgroup;
 };
 
-struct refcount_struct {
+typedef struct refcount_struct {
 	atomic_t refs;
-};
+} refcount_t;
 
 struct sock {
 	struct sock_common __sk_common;
@@ -166,6 +166,7 @@ struct sock {
 	struct {
 		atomic_t rmem_alloc;
 	} sk_backlog;
+	refcount_t sk_wmem_alloc;
 	kuid_t sk_uid;
 	unsigned long sk_ino; /* since 6.18 */
 	struct socket *sk_socket;
@@ -177,6 +178,7 @@ struct socket {
 	struct sock *sk;
 };
 
+/* A socket and its inode are allocated as one, the socket first. */
 struct socket_alloc {
 	struct inode vfs_inode;
 };

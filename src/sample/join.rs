@@ -136,7 +136,7 @@ pub(super) fn has_changed(before: &Socket, now: &Socket, passed_seconds: f64) ->
 
 /// The protocol of a socket that stands in no table (neither bound nor connected, or of another family), by the
 /// kernel's extended attribute `system.sockprotoname`, as lsof does. `None` where it is closed by now.
-pub(super) fn protocol_of(proc: &ProcFs, pid: u32, fd: i32) -> Option<(Kind, Option<String>)> {
+fn protocol_of(proc: &ProcFs, pid: u32, fd: i32) -> Option<(Kind, Option<String>)> {
     let path = proc.folder(pid).join("fd").join(fd.to_string());
     let mut buffer = [0u8; 64];
     match rustix::fs::getxattr(&path, "system.sockprotoname", &mut buffer[..]) {

@@ -6,11 +6,12 @@
 
 use super::descriptors::{DescriptorReader, SOCKET_IDENTITY, Slot, Turn};
 use super::holdings::Seen;
-use super::iterator::{Clock, FileIterator, FileKind, ROW_BYTES, Row};
-use super::join::{protocol_of, resource_of};
+use super::iterator::{Clock, FileIterator, FileKind, ROW_BYTES, Row, SocketDetail};
+use super::join::{kind_of_protocol, resource_of};
 use super::procfs::{ProcFs, ReadError};
+use super::sockets::{CONGESTION_STATES, CgroupPaths, unix_name};
 use crate::model::{
-    Activity, Address, Descriptor, Identity, Kind, ProcessId, Resource, SocketType, Timestamp, UnixPeer,
+    Activity, Address, Descriptor, Detail, Identity, Kind, ProcessId, Resource, SocketType, Timestamp, UnixPeer,
 };
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -30,6 +31,7 @@ pub(super) struct Pass {
     iterator: FileIterator,
     descriptors: DescriptorReader,
     known: HashMap<u32, Known>,
+    cgroups: CgroupPaths,
     /// Whether queues, owners and the like are asked for too.
     with_details: bool,
 }
@@ -44,15 +46,40 @@ struct Known {
     /// What can't be told by a row alone: of descriptors that are no sockets, in the order of their numbers.
     slots: Vec<Slot>,
     turn: Turn,
+    /// What is asked once of a socket whose row doesn't tell all, by descriptor.
+    sockets: HashMap<i32, Besides>,
     /// When a file's offset was last seen to have moved, by descriptor.
     moved: HashMap<i32, Timestamp>,
+}
+
+/// What is known of a socket besides its row.
+#[derive(Debug)]
+struct Besides {
+    name: Option<Address>,
+    peer_name: Option<Address>,
+    protocol: String,
+    detail: Option<Box<Detail>>,
+}
+
+/// Descriptors that a pass found to be new or changed, and that rows alone don't tell.
+#[derive(Debug, Default)]
+struct Renewed {
+    sockets: Vec<i32>,
+    others: Vec<i32>,
 }
 
 impl Pass {
     /// Passes with this iterator; names of files come from `proc`.
     pub(super) fn new(proc: &ProcFs, iterator: FileIterator, with_details: bool) -> Self {
         let descriptors = DescriptorReader::new(proc);
-        Pass { proc: proc.clone(), iterator, descriptors, known: HashMap::new(), with_details }
+        Pass {
+            proc: proc.clone(),
+            iterator,
+            descriptors,
+            known: HashMap::new(),
+            cgroups: CgroupPaths::new(proc),
+            with_details,
+        }
     }
 
     /// Reads what these processes hold now, and says of each whether it could be read.
@@ -69,11 +96,15 @@ impl Pass {
             return Err(ReadError::Gone(pid));
         }
         let known = self.known.entry(pid).or_default();
-        let renewed = known.take(rows.bytes(), rows.clock, at);
+        let renewed = known.take(rows.bytes(), rows.clock, at, self.with_details);
         self.descriptors.look_again(pid, &mut known.slots, &mut known.turn, 1);
-        known.slots.extend(renewed.into_iter().filter_map(|fd| self.descriptors.examine_one(pid, fd)));
+        known.slots.extend(renewed.others.into_iter().filter_map(|fd| self.descriptors.examine_one(pid, fd)));
         known.slots.sort_unstable_by_key(|slot| slot.fd);
         known.pass_on_news();
+        for detail in self.iterator.details(pid, renewed.sockets).map_err(failed)? {
+            let cgroups = self.with_details.then_some(&mut self.cgroups);
+            known.sockets.insert(detail.fd(), Besides::of(detail, cgroups));
+        }
         Ok(())
     }
 
@@ -88,16 +119,10 @@ impl Pass {
         let place = known.place(holder.fd)?;
         let row = Row::new(&known.rows[place * ROW_BYTES..])?;
         let identity = known.seen[place].identity;
-        let slot = known.slot(holder.fd);
-        match row.kind() {
-            FileKind::Socket if is_in_table(row) => Some(socket(row, identity, known.clock)),
-            FileKind::Socket => {
-                let (kind, name) = protocol_of(&self.proc, holder.process.pid, holder.fd)?;
-                let kind = if kind == Kind::Socket { kind_by_family(row) } else { kind };
-                Some(Resource { name, inode: Some(row.inode()), ..Resource::new(identity, kind) })
-            }
-            _ => Some(file(row, identity, slot, known.silent_seconds(holder.fd))),
-        }
+        Some(match row.kind() {
+            FileKind::Socket => socket(row, identity, known.clock, known.sockets.get(&holder.fd)),
+            _ => file(row, identity, known.slot(holder.fd), known.silent_seconds(holder.fd)),
+        })
     }
 
     /// The watches of all inotify instances that are open, each instance once; `None` where one could not be asked, and
@@ -144,11 +169,11 @@ impl Known {
     }
 
     /// Takes in the rows of a pass. Gives back the descriptors that rows alone don't tell and that are new or renamed.
-    fn take(&mut self, rows: &[u8], clock: Clock, at: Timestamp) -> Vec<i32> {
+    fn take(&mut self, rows: &[u8], clock: Clock, at: Timestamp, with_details: bool) -> Renewed {
         let before = std::mem::replace(&mut self.rows, rows.to_vec());
         let mut before = before.chunks_exact(ROW_BYTES).zip(std::mem::take(&mut self.seen)).peekable();
         let mut seen = Vec::with_capacity(rows.len() / ROW_BYTES);
-        let mut renewed = Vec::new();
+        let mut renewed = Renewed::default();
         let mut moved = Vec::new();
         let mut gone = HashSet::new();
         for bytes in rows.chunks_exact(ROW_BYTES) {
@@ -169,18 +194,47 @@ impl Known {
             if known.is_some_and(|known| known.offset() != row.offset()) {
                 moved.push(now.fd);
             }
-            if row.kind() != FileKind::Socket && known.is_none_or(|known| known.path() != row.path()) {
-                renewed.push(now.fd);
+            if row.kind() != FileKind::Socket {
+                let has_other_path = known.is_none_or(|known| known.path() != row.path());
+                renewed.others.extend(has_other_path.then_some(now.fd));
+            } else if with_details || row.is_unix() || !is_in_table(row) {
+                renewed.sockets.push(now.fd);
             }
             seen.push(now);
         }
         gone.extend(before.map(|(_, it)| it.fd));
         self.moved.retain(|fd, _| !gone.contains(fd));
         self.moved.extend(moved.into_iter().map(|fd| (fd, at)));
-        gone.extend(&renewed);
+        gone.extend(&renewed.others);
+        self.sockets.retain(|fd, _| !gone.contains(fd));
         self.slots.retain(|slot| !gone.contains(&slot.fd));
         (self.seen, self.clock, self.at) = (seen, Some(clock), at);
         renewed
+    }
+}
+
+impl Besides {
+    /// With its detail where the paths of cgroups are given.
+    fn of(it: SocketDetail, cgroups: Option<&mut CgroupPaths>) -> Self {
+        let name = |bytes: Option<&[u8]>| bytes.and_then(unix_name).map(Address::Unix);
+        let detail = |cgroups: &mut CgroupPaths| Detail {
+            uid: Some(it.uid()),
+            cgroup: it.cgroup().and_then(|id| cgroups.path(id)).map(|path| path.to_string()),
+            send_queue: it.send_queue(),
+            receive_queue: it.receive_queue(),
+            retransmits: it.retransmits(),
+            congestion_state: it
+                .congestion_state()
+                .and_then(|state| CONGESTION_STATES.get(usize::from(state)))
+                .map(|name| (*name).to_owned()),
+            ..Detail::default()
+        };
+        Besides {
+            name: name(it.name()),
+            peer_name: name(it.peer_name()),
+            protocol: it.protocol(),
+            detail: cgroups.map(|cgroups| Box::new(detail(cgroups))),
+        }
     }
 }
 
@@ -222,9 +276,17 @@ fn kind_by_family(row: Row) -> Kind {
 }
 
 /// A socket as the tables would have it.
-fn socket(row: Row, identity: Identity, clock: Option<Clock>) -> Resource {
+fn socket(row: Row, identity: Identity, clock: Option<Clock>, besides: Option<&Besides>) -> Resource {
     let mut resource = Resource::new(identity, kind_by_family(row));
     resource.inode = Some(row.inode());
+    resource.detail = besides.and_then(|besides| besides.detail.clone());
+    if !is_in_table(row) {
+        let protocol = besides.map(|besides| besides.protocol.as_str());
+        let kind = protocol.map_or(Kind::Socket, kind_of_protocol);
+        resource.kind = if kind == Kind::Socket { resource.kind } else { kind };
+        resource.name = protocol.map(|protocol| format!("protocol: {protocol}"));
+        return resource;
+    }
     resource.ipv6 = row.is_ipv6();
     resource.state = row.state().filter(|_| matches!(resource.kind, Kind::Tcp | Kind::Unix));
     resource.activity = Activity {
@@ -234,6 +296,8 @@ fn socket(row: Row, identity: Identity, clock: Option<Clock>) -> Resource {
     };
     if resource.kind == Kind::Unix {
         resource.socket_type = row.socket_type();
+        resource.local = besides.and_then(|besides| besides.name.clone());
+        resource.remote = besides.and_then(|besides| besides.peer_name.clone());
         resource.name = resource.local.as_ref().or(resource.remote.as_ref()).map(Address::to_string);
         resource.peer = row.peer_inode().map(|inode| UnixPeer { inode, owner: None });
     } else {

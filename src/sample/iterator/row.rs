@@ -3,6 +3,7 @@
 //! A row holds nothing that moves without telling anything, so two rows of one descriptor are equal, byte for byte, where
 //! there is no news. Nothing is parsed before it is asked for.
 
+use super::bytes::{at, device_at, u16_at, u32_at, u64_at};
 use crate::model::{Access, Address, SocketType, State};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -42,6 +43,22 @@ pub(in crate::sample) enum FileKind {
     Fifo,
     /// An anonymous inode: eventfd, epoll, inotify and the like.
     Anonymous,
+}
+
+impl FileKind {
+    /// By its number in `bpf/file.h`.
+    pub(super) fn from_kernel(number: u8) -> Self {
+        match number {
+            1 => FileKind::Socket,
+            2 => FileKind::Regular,
+            3 => FileKind::Directory,
+            4 => FileKind::Character,
+            5 => FileKind::Block,
+            6 => FileKind::Fifo,
+            7 => FileKind::Anonymous,
+            _ => FileKind::Other,
+        }
+    }
 }
 
 /// How long ago something was: the kernel's clock as it stood when the rows had been read.
@@ -87,32 +104,17 @@ impl<'a> Row<'a> {
 
     /// The device of the inode: major and minor number. (0, 0) of a socket.
     pub(in crate::sample) fn device(self) -> (u32, u32) {
-        let device = self.u32_at(28);
-        (device >> 20, device & 0xf_ffff)
+        device_at(self.0, 28)
     }
 
     /// What it leads to.
     pub(in crate::sample) fn kind(self) -> FileKind {
-        match self.0[32] {
-            1 => FileKind::Socket,
-            2 => FileKind::Regular,
-            3 => FileKind::Directory,
-            4 => FileKind::Character,
-            5 => FileKind::Block,
-            6 => FileKind::Fifo,
-            7 => FileKind::Anonymous,
-            _ => FileKind::Other,
-        }
+        FileKind::from_kernel(self.0[32])
     }
 
     /// How it may be used; `None` of one opened by `O_PATH`.
     pub(in crate::sample) fn access(self) -> Option<Access> {
-        match self.0[33] {
-            1 => Some(Access::Read),
-            2 => Some(Access::Write),
-            3 => Some(Access::Both),
-            _ => None,
-        }
+        access(self.0[33])
     }
 
     /// The offset of a regular file or a block device.
@@ -221,28 +223,34 @@ impl<'a> Row<'a> {
         self.is_tcp() && !matches!(self.state(), None | Some(State::Listen | State::Close))
     }
 
-    fn address(self, at: usize, port: u16) -> Option<Address> {
+    fn address(self, place: usize, port: u16) -> Option<Address> {
         let ip: IpAddr = match self.family() {
-            AF_INET => Ipv4Addr::from(self.bytes_at::<4>(at)).into(),
-            AF_INET6 => Ipv6Addr::from(self.bytes_at::<16>(at)).into(),
+            AF_INET => Ipv4Addr::from(at::<4>(self.0, place)).into(),
+            AF_INET6 => Ipv6Addr::from(at::<16>(self.0, place)).into(),
             _ => return None,
         };
         (port != 0 || !ip.is_unspecified()).then(|| Address::inet(ip, port))
     }
 
-    fn bytes_at<const N: usize>(self, at: usize) -> [u8; N] {
-        std::array::from_fn(|index| self.0[at + index])
+    fn u16_at(self, place: usize) -> u16 {
+        u16_at(self.0, place)
     }
 
-    fn u16_at(self, at: usize) -> u16 {
-        u16::from_ne_bytes(self.bytes_at(at))
+    fn u32_at(self, place: usize) -> u32 {
+        u32_at(self.0, place)
     }
 
-    fn u32_at(self, at: usize) -> u32 {
-        u32::from_ne_bytes(self.bytes_at(at))
+    fn u64_at(self, place: usize) -> u64 {
+        u64_at(self.0, place)
     }
+}
 
-    fn u64_at(self, at: usize) -> u64 {
-        u64::from_ne_bytes(self.bytes_at(at))
+/// An access mode as the kernel side writes it.
+pub(super) fn access(bits: u8) -> Option<Access> {
+    match bits {
+        1 => Some(Access::Read),
+        2 => Some(Access::Write),
+        3 => Some(Access::Both),
+        _ => None,
     }
 }

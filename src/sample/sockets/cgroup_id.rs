@@ -14,7 +14,7 @@ const CGROUPS_MAX: usize = 50_000;
 
 /// Paths of cgroups by number, read when first needed.
 #[derive(Debug)]
-pub(super) struct CgroupPaths {
+pub(in crate::sample) struct CgroupPaths {
     /// Where the unified hierarchy is mounted; `None` where it isn't.
     mount: Option<PathBuf>,
     /// `None` for a number that no folder has: of a cgroup that was removed, or is outside our view.
@@ -23,13 +23,13 @@ pub(super) struct CgroupPaths {
 
 impl CgroupPaths {
     /// Of the hierarchy that the mounts under `proc` show.
-    pub(super) fn new(proc: &ProcFs) -> Self {
+    pub(in crate::sample) fn new(proc: &ProcFs) -> Self {
         let mounts = fs::read_to_string(proc.root().join("self/mountinfo")).unwrap_or_default();
         CgroupPaths { mount: mounts.lines().find_map(unified_mount), paths: HashMap::new() }
     }
 
     /// The path of a cgroup, from the root of the hierarchy as we see it, which is `/`.
-    pub(super) fn path(&mut self, id: u64) -> Option<Arc<str>> {
+    pub(in crate::sample) fn path(&mut self, id: u64) -> Option<Arc<str>> {
         if !self.paths.contains_key(&id) {
             self.paths = self.mount.as_deref().map(walk).unwrap_or_default();
             self.paths.entry(id).or_insert(None);

@@ -22,7 +22,7 @@ const INET_DIAG_REQ_PROTOCOL: u16 = 3;
 const STATES: u32 = !(1 << 6 | 1 << 12);
 
 /// Congestion control, by the numbers of `enum tcp_ca_state`.
-const CONGESTION_STATES: [&str; 5] = ["open", "disorder", "cwr", "recovery", "loss"];
+pub(in crate::sample) const CONGESTION_STATES: [&str; 5] = ["open", "disorder", "cwr", "recovery", "loss"];
 
 /// A `struct inet_diag_sockid`: ports, addresses, interface and a cookie that no other socket ever has.
 pub(super) type SocketId = [u8; 48];

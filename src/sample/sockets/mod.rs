@@ -15,7 +15,6 @@ mod unix;
 
 use super::procfs::{ProcFs, ReadError};
 use crate::model::{Activity, Address, Detail, Kind, SocketType, State};
-use cgroup_id::CgroupPaths;
 use diag::SockDiag;
 use namespace::Namespaces;
 use std::collections::{HashMap, HashSet};
@@ -23,9 +22,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 pub(super) use brief::SocketRow;
+pub(super) use cgroup_id::CgroupPaths;
+pub(super) use inet::CONGESTION_STATES;
 pub(super) use inodes::{InodeMap, InodeSet};
 pub(super) use netlink::Netlink;
 pub(super) use outside::Outside;
+pub(super) use unix::name as unix_name;
 
 /// A row of a socket table.
 #[derive(Clone, Debug, PartialEq)]

@@ -69,7 +69,7 @@ pub(super) fn parse(row: &[u8], with_detail: bool) -> Option<(u64, Socket)> {
 }
 
 /// A Unix socket's name: a path, or an abstract one, whose leading NUL is shown as `@` like everywhere.
-pub(super) fn name(bytes: &[u8]) -> Option<String> {
+pub(in crate::sample) fn name(bytes: &[u8]) -> Option<String> {
     let (mark, name) = match bytes.split_first()? {
         (0, name) => ("@", name),
         _ => ("", bytes.split(|byte| *byte == 0).next().unwrap_or_default()),
