@@ -151,6 +151,7 @@ impl Sampler {
         resource.state = row.state;
         resource.activity = row.activity;
         resource.detail = row.detail;
+        resource.name = row.protocol.map(|protocol| format!("protocol: {protocol}"));
         if row.kind == Kind::Unix {
             resource.name = resource.local.as_ref().or(resource.remote.as_ref()).map(Address::to_string);
             resource.peer = row.peer_inode.map(|inode| UnixPeer { inode, owner: None });

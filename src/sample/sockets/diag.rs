@@ -17,12 +17,12 @@ use super::{Socket, SocketTable};
 use crate::model::{Address, Kind};
 use std::io;
 
-const IPPROTO_TCP: u16 = 6;
-const IPPROTO_UDP: u16 = 17;
-const IPPROTO_RAW: u16 = 255;
+const IPPROTO_TCP: u8 = 6;
+const IPPROTO_UDP: u8 = 17;
+const IPPROTO_RAW: u8 = 255;
 
 /// The kernel's tables in the order in which they are asked at first: what most targets hold comes first.
-const TABLES: [(u8, u16, Kind); 7] = [
+const TABLES: [(u8, u8, Kind); 7] = [
     (AF_INET, IPPROTO_TCP, Kind::Tcp),
     (AF_INET6, IPPROTO_TCP, Kind::Tcp),
     (AF_UNIX, 0, Kind::Unix),
@@ -185,8 +185,9 @@ impl SockDiag {
                 self.torn |= ended == Dumped::Torn;
             }
             let missing = known.iter().filter(|(inode, _)| !search.found.contains_key(inode));
-            let requests: Vec<Vec<u8>> = missing.map(|(_, id)| inet::request(family, protocol, id)).collect();
-            self.netlink.look_up(&requests, |row| search.keep_inet(row, table))?;
+            let missing: Vec<&SocketId> = missing.map(|(_, id)| *id).collect();
+            let requests = missing.into_iter().map(|id| inet::request(family, protocol, id));
+            self.netlink.look_up(requests, |row| search.keep_inet(row, table))?;
         }
         Ok(dumped)
     }
@@ -384,5 +385,28 @@ mod tests {
         let wanted: InodeSet = wanted.into_iter().chain([inode(&more)]).collect();
         assert_eq!(diag.read(&wanted, None).expect("reads").len(), 42);
         assert_eq!(diag.rows, [120; TABLES.len()], "no dump was needed");
+    }
+
+    #[test]
+    fn a_multipath_connection_is_told_by_its_name_and_without_what_one_path_carried() {
+        let multipath = || {
+            let protocol = Some(rustix::net::ipproto::MPTCP);
+            socket_with(AddressFamily::INET, NetSocketType::STREAM, SocketFlags::CLOEXEC, protocol)
+        };
+        let (Ok(listener), Ok(client)) = (multipath(), multipath()) else {
+            eprintln!("skipped: this kernel has no MPTCP");
+            return;
+        };
+        rustix::net::bind(&listener, &std::net::SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, 0)).expect("binds");
+        rustix::net::listen(&listener, 1).expect("listens");
+        let address = rustix::net::getsockname(&listener).expect("has an address");
+        rustix::net::connect(&client, &address).expect("connects");
+        let wanted = InodeSet::from_iter([inode(&listener), inode(&client)]);
+        let table = tables().read(&wanted, None).expect("reads");
+        let (listening, connected) = (&table[&inode(&listener)], &table[&inode(&client)]);
+        assert_eq!((listening.state, connected.state), (Some(State::Listen), Some(State::Established)));
+        assert_eq!(connected.protocol, Some("MPTCP"));
+        assert_eq!(connected.remote, listening.local);
+        assert_eq!(connected.activity, crate::model::Activity::default());
     }
 }

@@ -43,6 +43,8 @@ pub(super) struct Socket {
     pub state: Option<State>,
     /// What it carried.
     pub activity: Activity,
+    /// The protocol's name where it is another than its kind's: `MPTCP` of one whose rows are of a TCP table.
+    pub protocol: Option<&'static str>,
     /// User, cgroup, queues, retransmits; `None` where not asked for.
     pub detail: Option<Box<Detail>>,
 }
