@@ -126,8 +126,8 @@ impl SockDiag {
         Ok(found)
     }
 
-    /// Every row of the internet tables with its user and its cgroup that `take` wants, as told by its raw row; and of the
-    /// Unix table those whose user is told and wanted.
+    /// Every socket that a file refers to and that is wanted, with its detail: of the internet tables by the raw row, of the
+    /// Unix table by what it says.
     pub(super) fn read_all(
         &mut self,
         cgroups: &mut CgroupPaths,
@@ -137,19 +137,21 @@ impl SockDiag {
         let mut found = SocketTable::default();
         self.torn = false;
         for (family, protocol, kind) in TABLES {
-            let ended = if kind == Kind::Unix {
-                let rows = self.unix_rows(true, |_, socket| is_unix(socket))?;
-                found.extend(rows.sockets);
-                rows.ended
-            } else {
+            let mut once = || -> io::Result<Dumped> {
+                if kind == Kind::Unix {
+                    let of = self.unix_rows(true, |_, socket| is_unix(socket))?;
+                    found.extend(of.sockets);
+                    return Ok(of.ended);
+                }
                 self.netlink.dump(&inet::request(family, protocol, &[0; 48]), |row| {
                     let inode = inet::inode(row).filter(|inode| *inode != 0 && is_inet(row));
                     if let Some((inode, socket)) = inode.zip(inet::parse(row, kind, Some(cgroups))) {
                         found.insert(inode, socket);
                     }
-                })?
+                })
             };
-            self.torn |= ended == Dumped::Torn;
+            let is_torn = once()? == Dumped::Torn && once()? == Dumped::Torn;
+            self.torn |= is_torn;
         }
         Ok(found)
     }
@@ -181,8 +183,8 @@ impl SockDiag {
             };
             for port in ports {
                 let request = inet::request(family, protocol, &inet::with_port(port));
-                let ended = self.netlink.dump(&request, |row| search.keep_inet(row, table))?;
-                self.torn |= ended == Dumped::Torn;
+                // Whatever is missing in it is looked up below.
+                self.netlink.dump(&request, |row| search.keep_inet(row, table))?;
             }
             let missing = known.iter().filter(|(inode, _)| !search.found.contains_key(inode));
             let missing: Vec<&SocketId> = missing.map(|(_, id)| *id).collect();

@@ -49,6 +49,10 @@ pub(super) struct Socket {
     pub detail: Option<Box<Detail>>,
 }
 
+/// The note of rows that may be missing.
+const TORN: &str =
+    "the kernel's socket tables changed faster than they could be read: some sockets may lack their addresses";
+
 /// Sockets by inode.
 pub(super) type SocketTable = InodeMap<Socket>;
 
@@ -132,7 +136,11 @@ impl SocketReader {
     /// is gone, or the tables can't be read.
     #[cfg_attr(not(test), expect(dead_code, reason = "for the sampler, where a process is closed to us"))]
     pub(super) fn outside(&mut self, pid: u32) -> Result<Outside, ReadError> {
-        self.scopes.around(&self.proc, pid, &mut self.cgroups, self.netlink.as_mut())
+        let told = self.scopes.around(&self.proc, pid, &mut self.cgroups, self.netlink.as_mut());
+        if self.netlink.as_ref().is_some_and(|tables| tables.torn) {
+            self.note(TORN.to_owned());
+        }
+        told
     }
 
     /// The rows of `wanted`, as seen from process `pid`.
@@ -157,10 +165,7 @@ impl SocketReader {
         match answer {
             Some(Ok((sockets, torn))) => {
                 if torn {
-                    self.note(
-                        "the kernel's socket tables changed faster than they could be read: some sockets may lack their addresses"
-                            .to_owned(),
-                    );
+                    self.note(TORN.to_owned());
                 }
                 return sockets;
             }
