@@ -115,6 +115,7 @@ pub(super) fn add_socket(resource: &mut Resource, row: &Socket) {
     resource.state = row.state;
     resource.activity = row.activity;
     resource.detail.clone_from(&row.detail);
+    resource.name = row.protocol.as_ref().map(|protocol| format!("protocol: {protocol}"));
     if row.kind == Kind::Unix {
         resource.name = resource.local.as_ref().or(resource.remote.as_ref()).map(Address::to_string);
         resource.peer = row.peer_inode.map(|inode| UnixPeer { inode, owner: None });

@@ -17,12 +17,12 @@ use super::{Socket, SocketTable};
 use crate::model::{Address, Kind};
 use std::io;
 
-const IPPROTO_TCP: u16 = 6;
-const IPPROTO_UDP: u16 = 17;
-const IPPROTO_RAW: u16 = 255;
+const IPPROTO_TCP: u8 = 6;
+const IPPROTO_UDP: u8 = 17;
+const IPPROTO_RAW: u8 = 255;
 
 /// The kernel's tables in the order in which they are asked at first: what most targets hold comes first.
-pub(super) const TABLES: [(u8, u16, Kind); 7] = [
+pub(super) const TABLES: [(u8, u8, Kind); 7] = [
     (AF_INET, IPPROTO_TCP, Kind::Tcp),
     (AF_INET6, IPPROTO_TCP, Kind::Tcp),
     (AF_UNIX, 0, Kind::Unix),
@@ -126,8 +126,8 @@ impl SockDiag {
         Ok(found)
     }
 
-    /// Every row of the internet tables with its user and its cgroup that `take` wants, as told by its raw row; and of the
-    /// Unix table those whose user is told and wanted.
+    /// Every socket that a file refers to and that is wanted, with its detail: of the internet tables by the raw row, of the
+    /// Unix table by what it says.
     pub(super) fn read_all(
         &mut self,
         cgroups: &mut CgroupPaths,
@@ -137,19 +137,21 @@ impl SockDiag {
         let mut found = SocketTable::default();
         self.torn = false;
         for (family, protocol, kind) in TABLES {
-            let ended = if kind == Kind::Unix {
-                let rows = self.unix_rows(true, |_, socket| is_unix(socket))?;
-                found.extend(rows.sockets);
-                rows.ended
-            } else {
+            let mut once = || -> io::Result<Dumped> {
+                if kind == Kind::Unix {
+                    let of = self.unix_rows(true, |_, socket| is_unix(socket))?;
+                    found.extend(of.sockets);
+                    return Ok(of.ended);
+                }
                 self.netlink.dump(&inet::request(family, protocol, &[0; 48]), |row| {
                     let inode = inet::inode(row).filter(|inode| *inode != 0 && is_inet(row));
                     if let Some((inode, socket)) = inode.zip(inet::parse(row, kind, Some(cgroups))) {
                         found.insert(inode, socket);
                     }
-                })?
+                })
             };
-            self.torn |= ended == Dumped::Torn;
+            let is_torn = once()? == Dumped::Torn && once()? == Dumped::Torn;
+            self.torn |= is_torn;
         }
         Ok(found)
     }
@@ -181,12 +183,13 @@ impl SockDiag {
             };
             for port in ports {
                 let request = inet::request(family, protocol, &inet::with_port(port));
-                let ended = self.netlink.dump(&request, |row| search.keep_inet(row, table))?;
-                self.torn |= ended == Dumped::Torn;
+                // Whatever is missing in it is looked up below.
+                self.netlink.dump(&request, |row| search.keep_inet(row, table))?;
             }
             let missing = known.iter().filter(|(inode, _)| !search.found.contains_key(inode));
-            let requests: Vec<Vec<u8>> = missing.map(|(_, id)| inet::request(family, protocol, id)).collect();
-            self.netlink.look_up(&requests, |row| search.keep_inet(row, table))?;
+            let missing: Vec<&SocketId> = missing.map(|(_, id)| *id).collect();
+            let requests = missing.into_iter().map(|id| inet::request(family, protocol, id));
+            self.netlink.look_up(requests, |row| search.keep_inet(row, table))?;
         }
         Ok(dumped)
     }
@@ -384,5 +387,28 @@ mod tests {
         let wanted: InodeSet = wanted.into_iter().chain([inode(&more)]).collect();
         assert_eq!(diag.read(&wanted, None).expect("reads").len(), 42);
         assert_eq!(diag.rows, [120; TABLES.len()], "no dump was needed");
+    }
+
+    #[test]
+    fn a_multipath_connection_is_told_by_its_name_and_without_what_one_path_carried() {
+        let multipath = || {
+            let protocol = Some(rustix::net::ipproto::MPTCP);
+            socket_with(AddressFamily::INET, NetSocketType::STREAM, SocketFlags::CLOEXEC, protocol)
+        };
+        let (Ok(listener), Ok(client)) = (multipath(), multipath()) else {
+            eprintln!("skipped: this kernel has no MPTCP");
+            return;
+        };
+        rustix::net::bind(&listener, &std::net::SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, 0)).expect("binds");
+        rustix::net::listen(&listener, 1).expect("listens");
+        let address = rustix::net::getsockname(&listener).expect("has an address");
+        rustix::net::connect(&client, &address).expect("connects");
+        let wanted = InodeSet::from_iter([inode(&listener), inode(&client)]);
+        let table = tables().read(&wanted, None).expect("reads");
+        let (listening, connected) = (&table[&inode(&listener)], &table[&inode(&client)]);
+        assert_eq!((listening.state, connected.state), (Some(State::Listen), Some(State::Established)));
+        assert_eq!(connected.protocol, Some("MPTCP"));
+        assert_eq!(connected.remote, listening.local);
+        assert_eq!(connected.activity, crate::model::Activity::default());
     }
 }

@@ -15,8 +15,9 @@ pub(super) const AF_INET6: u8 = 10;
 pub(super) const INET_DIAG_INFO: u16 = 2;
 /// Linux 5.9 or later.
 const INET_DIAG_CGROUP_ID: u16 = 21;
-/// The attribute of a request for a protocol whose number a byte can't hold. Linux 5.9 or later.
-const INET_DIAG_REQ_PROTOCOL: u16 = 3;
+/// What runs above TCP, nested: its name is [`INET_ULP_INFO_NAME`].
+const INET_DIAG_ULP_INFO: u16 = 19;
+const INET_ULP_INFO_NAME: u16 = 1;
 
 /// All states but those without a file, and so without an inode: TIME_WAIT (6) and requests not yet accepted (12).
 const STATES: u32 = !(1 << 6 | 1 << 12);
@@ -52,18 +53,13 @@ pub(super) fn with_port(port: Port) -> SocketId {
 }
 
 /// A `struct inet_diag_req_v2`: for one socket, for those with a port, or for all where `id` is zeros.
-pub(super) fn request(family: u8, protocol: u16, id: &SocketId) -> Vec<u8> {
-    let mut request = vec![0u8; 56];
+pub(super) fn request(family: u8, protocol: u8, id: &SocketId) -> [u8; 56] {
+    let mut request = [0u8; 56];
     request[0] = family;
-    request[1] = u8::try_from(protocol).unwrap_or(u8::MAX);
+    request[1] = protocol;
     request[2] = 1 << (INET_DIAG_INFO - 1);
     request[4..8].copy_from_slice(&STATES.to_ne_bytes());
     request[8..].copy_from_slice(id);
-    if protocol > u16::from(u8::MAX) {
-        request.extend(8u16.to_ne_bytes());
-        request.extend(INET_DIAG_REQ_PROTOCOL.to_ne_bytes());
-        request.extend(u32::from(protocol).to_ne_bytes());
-    }
     request
 }
 
@@ -104,8 +100,16 @@ pub(super) fn parse(row: &[u8], kind: Kind, cgroups: Option<&mut CgroupPaths>) -
     let (remote_ip, remote_port) = (address(24)?, port(6)?);
     // Only a TCP socket's is a `struct tcp_info`, and a listener's holds other things.
     let has_info = kind == Kind::Tcp && !matches!(state, None | Some(State::Listen));
-    let mut attributes = attributes(row.get(72..)?);
-    let info = attributes.find(|(attribute, _)| has_info && *attribute == INET_DIAG_INFO).map(|(_, value)| value);
+    let (mut info, mut is_subflow) = (None, false);
+    for (attribute, value) in attributes(row.get(72..)?) {
+        match attribute {
+            INET_DIAG_INFO if has_info => info = Some(value),
+            INET_DIAG_ULP_INFO => is_subflow = attributes(value).any(|it| it == (INET_ULP_INFO_NAME, b"mptcp\0")),
+            _ => {}
+        }
+    }
+    // A subflow has the inode of its connection, but carries only a part of it.
+    let info = info.filter(|_| !is_subflow);
     let has_peer = remote_port != 0 || (kind == Kind::Raw && !remote_ip.is_unspecified());
     Some(Socket {
         kind,
@@ -116,6 +120,7 @@ pub(super) fn parse(row: &[u8], kind: Kind, cgroups: Option<&mut CgroupPaths>) -
         peer_inode: None,
         state: state.filter(|_| kind == Kind::Tcp),
         activity: info.map(activity).unwrap_or_default(),
+        protocol: is_subflow.then_some("MPTCP"),
         detail: cgroups.map(|cgroups| Box::new(detail(row, info, cgroups))),
     })
 }
@@ -168,10 +173,19 @@ mod tests {
     }
 
     #[test]
-    fn a_protocol_past_a_byte_stands_in_an_attribute() {
-        let short = request(AF_INET, 6, &[0; 48]);
-        let long = request(AF_INET, 262, &[0; 48]);
-        assert_eq!((short.len(), long.len(), long[1]), (56, 64, 255));
-        assert_eq!(attributes(&long[56..]).collect::<Vec<_>>(), [(3, 262u32.to_ne_bytes().as_slice())]);
+    fn a_subflow_is_not_its_connection() {
+        let row = |ulp: &[u8]| {
+            let mut row = vec![0u8; 72];
+            (row[0], row[1]) = (AF_INET, 1);
+            row.extend(220u16.to_ne_bytes().into_iter().chain(INET_DIAG_INFO.to_ne_bytes()).chain([0; 216]));
+            let nested = [(ulp.len() as u16 + 4).to_ne_bytes(), INET_ULP_INFO_NAME.to_ne_bytes()].concat();
+            let length = (nested.len() + ulp.len()).next_multiple_of(4) as u16 + 4;
+            row.extend(length.to_ne_bytes().into_iter().chain(INET_DIAG_ULP_INFO.to_ne_bytes()).chain(nested));
+            row.extend(ulp.iter().chain(&[0; 3]));
+            parse(&row, Kind::Tcp, None).expect("is a row")
+        };
+        let (subflow, tls) = (row(b"mptcp\0"), row(b"tls\0"));
+        assert_eq!((subflow.protocol, subflow.activity.bytes_sent), (Some("MPTCP"), None));
+        assert_eq!((tls.protocol, tls.activity.bytes_sent), (None, Some(0)));
     }
 }

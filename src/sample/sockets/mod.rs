@@ -48,9 +48,15 @@ pub(super) struct Socket {
     pub state: Option<State>,
     /// What it carried.
     pub activity: Activity,
+    /// The protocol's name where it is another than its kind's: `MPTCP` of one whose rows are of a TCP table.
+    pub protocol: Option<&'static str>,
     /// User, cgroup, queues, retransmits; `None` where not asked for.
     pub detail: Option<Box<Detail>>,
 }
+
+/// The note of rows that may be missing.
+const TORN: &str =
+    "the kernel's socket tables changed faster than they could be read: some sockets may lack their addresses";
 
 /// Sockets by inode.
 pub(super) type SocketTable = InodeMap<Socket>;
@@ -134,7 +140,11 @@ impl SocketReader {
     /// for several processes of one cgroup or user between two reads share one look at the tables. Fails where the process
     /// is gone, or the tables can't be read.
     pub(super) fn outside(&mut self, pid: u32) -> Result<Outside, ReadError> {
-        self.scopes.around(&self.proc, pid, &mut self.cgroups, self.netlink.as_mut())
+        let told = self.scopes.around(&self.proc, pid, &mut self.cgroups, self.netlink.as_mut());
+        if self.netlink.as_ref().is_some_and(|tables| tables.torn) {
+            self.note(TORN.to_owned());
+        }
+        told
     }
 
     /// The rows of `wanted`, as seen from process `pid`.
@@ -159,10 +169,7 @@ impl SocketReader {
         match answer {
             Some(Ok((sockets, torn))) => {
                 if torn {
-                    self.note(
-                        "the kernel's socket tables changed faster than they could be read: some sockets may lack their addresses"
-                            .to_owned(),
-                    );
+                    self.note(TORN.to_owned());
                 }
                 return sockets;
             }

@@ -52,7 +52,9 @@ impl Netlink {
     /// Sends a request for many rows and hands each to `take`. After an error the socket is of no use any more: the rest
     /// of the answer may still be in it.
     pub(super) fn dump(&mut self, request: &[u8], mut take: impl FnMut(&[u8])) -> io::Result<Dumped> {
-        send(&self.socket, &message(DUMP, request), SendFlags::empty())?;
+        let mut message = Vec::new();
+        add_message(&mut message, DUMP, request);
+        send(&self.socket, &message, SendFlags::empty())?;
         let mut ending = Dumped::Complete;
         loop {
             let length = match recv(&self.socket, self.buffer.as_mut_slice(), RecvFlags::empty()) {
@@ -86,10 +88,21 @@ impl Netlink {
 
     /// Asks for single rows and hands each to `take`. Those that are gone, or that it had no room to answer for, are left
     /// out.
-    pub(super) fn look_up<R: AsRef<[u8]>>(&mut self, requests: &[R], mut take: impl FnMut(&[u8])) -> io::Result<()> {
-        for requests in requests.chunks(LOOKUPS_AT_ONCE) {
-            let all: Vec<u8> = requests.iter().flat_map(|request| message(ONE, request.as_ref())).collect();
-            send(&self.socket, &all, SendFlags::empty())?;
+    pub(super) fn look_up<R: AsRef<[u8]>>(
+        &mut self,
+        mut requests: impl Iterator<Item = R>,
+        mut take: impl FnMut(&[u8]),
+    ) -> io::Result<()> {
+        let mut batch = Vec::new();
+        loop {
+            batch.clear();
+            for request in requests.by_ref().take(LOOKUPS_AT_ONCE) {
+                add_message(&mut batch, ONE, request.as_ref());
+            }
+            if batch.is_empty() {
+                return Ok(());
+            }
+            send(&self.socket, &batch, SendFlags::empty())?;
             // The answers are there when `send` returns, each by itself.
             loop {
                 let length = match recv(&self.socket, self.buffer.as_mut_slice(), RecvFlags::DONTWAIT) {
@@ -106,7 +119,6 @@ impl Netlink {
                 }
             }
         }
-        Ok(())
     }
 }
 
@@ -130,15 +142,13 @@ struct Message<'a> {
     body: &'a [u8],
 }
 
-/// A `struct nlmsghdr` and what it asks for.
-fn message(flags: u16, request: &[u8]) -> Vec<u8> {
-    let mut message = Vec::with_capacity(16 + request.len());
-    message.extend((16 + request.len() as u32).to_ne_bytes());
-    message.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
-    message.extend(flags.to_ne_bytes());
-    message.extend([0u8; 8]);
-    message.extend(request);
-    message
+/// Adds a `struct nlmsghdr` and what it asks for; a request is a multiple of four bytes.
+fn add_message(batch: &mut Vec<u8>, flags: u16, request: &[u8]) {
+    batch.extend((16 + request.len() as u32).to_ne_bytes());
+    batch.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
+    batch.extend(flags.to_ne_bytes());
+    batch.extend([0u8; 8]);
+    batch.extend(request);
 }
 
 /// The first message of what the kernel sent, and what follows it.

@@ -141,3 +141,126 @@ fn words(pid: u32, uid: u32, scope: &Scope, elsewhere: bool) -> String {
          `setcap cap_sys_ptrace,cap_dac_read_search+ep $(command -v unclosed)`"
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::SocketReader;
+    use super::*;
+    use crate::model::{Address, Kind};
+    use std::io::{BufRead, BufReader};
+    use std::process::{Child, Command, Stdio};
+
+    const TEST: &str =
+        "sample::sockets::outside::tests::a_process_closed_to_us_is_told_by_the_sockets_of_its_user_or_cgroup";
+    /// Tells the inner run whom to look at: pid, the inodes of its listener, datagram socket and Unix socket, its cgroup.
+    const HOLDER: &str = "UNCLOSED_TEST_HOLDER";
+    const SCRIPT: &str = "import os, socket, sys\n\
+        tcp = socket.create_server(('127.0.0.1', 0)); udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n\
+        udp.bind(('127.0.0.1', 0)); unix = socket.socket(socket.AF_UNIX); unix.bind(b'\\0unclosed-%d' % os.getpid())\n\
+        print(os.getpid(), *(os.fstat(it.fileno()).st_ino for it in (tcp, udp, unix)), flush=True)\n\
+        sys.stdin.read()";
+
+    /// A process of user 65533 that holds three sockets, in this cgroup; and what it said of them.
+    fn holder(cgroup: Option<&Path>) -> Option<(Child, String)> {
+        let enter = cgroup.map(|it| format!("echo $$ > {}/cgroup.procs; ", it.display())).unwrap_or_default();
+        let line =
+            format!("{enter}exec setpriv --reuid=65533 --regid=65533 --clear-groups sh -c 'exec python3 -c \"$it\"'");
+        let mut shell = Command::new("sh");
+        let shell = shell.args(["-c", &line]).env("it", SCRIPT).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = shell.spawn().ok()?;
+        let mut told = String::new();
+        BufReader::new(child.stdout.as_mut()?).read_line(&mut told).ok()?;
+        Some((child, told.trim().to_owned())).filter(|(_, told)| !told.is_empty())
+    }
+
+    /// Looks as user 65534, who may not read the descriptors.
+    fn look(told: &str) {
+        let mut words = told.split(' ');
+        let mut number = || words.next().and_then(|word| word.parse::<u64>().ok()).expect("a number");
+        let (pid, tcp, udp, unix) = (number() as u32, number(), number(), number());
+        let cgroup = words.next();
+        assert!(std::fs::read_dir(format!("/proc/{pid}/fd")).is_err(), "it is closed to us");
+        let mut reader = SocketReader::new(&ProcFs::system());
+        let outside = reader.outside(pid).expect("is told");
+        let kind = |inode: u64| outside.sockets.get(&inode).map(|it| it.kind);
+        assert_eq!((kind(tcp), kind(udp)), (Some(Kind::Tcp), Some(Kind::Udp)), "{outside:?}");
+        match cgroup {
+            Some(path) => {
+                assert_eq!((&outside.scope, kind(unix)), (&Scope::Cgroup(path.to_owned()), None));
+                assert_eq!(outside.sockets.len(), 2, "nobody else's");
+            }
+            None => {
+                assert_eq!((&outside.scope, kind(unix)), (&Scope::User(65533), Some(Kind::Unix)));
+                assert!(outside.sockets.values().all(|it| it.detail.as_ref().is_some_and(|it| it.uid == Some(65533))));
+            }
+        }
+        for part in ["not only the process' own", "as user 65533", "sudo", "cap_sys_ptrace"] {
+            assert!(outside.words.contains(part), "{part}: {}", outside.words);
+        }
+        let again = reader.outside(pid).expect("is told");
+        assert!(Arc::ptr_eq(&outside.sockets, &again.sockets), "the tables are read once");
+        reader.read(std::iter::empty::<(u32, std::iter::Empty<u64>)>());
+        let later = reader.outside(pid).expect("is told");
+        assert!(!Arc::ptr_eq(&outside.sockets, &later.sockets), "and anew in the next tick");
+    }
+
+    #[test]
+    fn a_process_closed_to_us_is_told_by_the_sockets_of_its_user_or_cgroup() {
+        if let Ok(told) = std::env::var(HOLDER) {
+            return look(&told);
+        }
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("{TEST} skipped: only root can become two other users");
+            return;
+        }
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("is there");
+        let mount = mounts.lines().find(|line| line.contains(" - cgroup2 ")).and_then(|line| line.split(' ').nth(4));
+        let name = format!("unclosed-outside-{}", std::process::id());
+        let folder = mount.map(|mount| Path::new(mount).join(&name));
+        let folder = folder.filter(|folder| std::fs::create_dir(folder).is_ok());
+        if folder.is_none() {
+            eprintln!("{TEST} skipped in part: no cgroup can be made here");
+        }
+        for cgroup in [None, folder.as_deref()].into_iter().take(1 + usize::from(folder.is_some())) {
+            let Some((mut child, mut told)) = holder(cgroup) else {
+                eprintln!("{TEST} skipped: there is no setpriv, or no python3 for everyone");
+                break;
+            };
+            if cgroup.is_some() {
+                told.push_str(&format!(" /{name}"));
+            }
+            let this = std::env::current_exe().expect("is known");
+            let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+            let inner =
+                Command::new("setpriv").args(nobody).arg(this).args(["--exact", TEST]).env(HOLDER, told).output();
+            drop(child.stdin.take());
+            child.wait().expect("ends");
+            let inner = inner.expect("runs");
+            let said = String::from_utf8_lossy(&inner.stdout);
+            assert!(said.contains("1 passed"), "{said}{}", String::from_utf8_lossy(&inner.stderr));
+        }
+        if let Some(folder) = folder {
+            std::fs::remove_dir(folder).expect("is empty");
+        }
+    }
+
+    #[test]
+    fn of_another_namespace_the_users_sockets_come_from_its_own_files() {
+        let scratch = tempfile::tempdir().expect("a folder");
+        let folder = scratch.path().join("7");
+        std::fs::create_dir_all(folder.join("net")).expect("made");
+        std::fs::write(folder.join("status"), "Name:\ta\nUid:\t1000\t1000\t1000\t1000\n").expect("written");
+        std::fs::write(folder.join("cgroup"), "0::/a.slice\n").expect("written");
+        let rows = "sl\n 0: 0100007F:1538 00000000:0000 0A 0:0 00:0 0 1000 0 81 1\n\
+                    1: 0100007F:1539 00000000:0000 0A 0:0 00:0 0 0 0 82 1\n\
+                    2: 0100007F:153A 0100007F:1538 06 0:0 00:0 0 1000 0 0 1\n";
+        std::fs::write(folder.join("net/tcp"), rows).expect("written");
+        let mut reader = SocketReader::new(&ProcFs::at(scratch.path().to_owned()));
+        let outside = reader.outside(7).expect("is told");
+        assert_eq!(outside.scope, Scope::User(1000));
+        let told: Vec<_> = outside.sockets.iter().map(|(inode, it)| (*inode, it.local.clone())).collect();
+        assert_eq!(told, [(81, Some(Address::parse("127.0.0.1:5432")))]);
+        assert!(outside.words.contains("/proc/PID/net"), "{}", outside.words);
+        assert!(matches!(reader.outside(8), Err(ReadError::Gone(8))));
+    }
+}

@@ -67,6 +67,7 @@ fn parse_inet(fields: &[&str], kind: Kind, ipv6: bool, with_detail: bool) -> Opt
         peer_inode: None,
         state: state.filter(|_| kind == Kind::Tcp),
         activity: Activity::default(),
+        protocol: None,
         detail: with_detail.then(|| {
             let queues = fields.get(4).and_then(|queues| queues.split_once(':'));
             let bytes = |text| u64::from_str_radix(text, 16).ok();
@@ -127,6 +128,7 @@ fn parse_unix(line: &str) -> Option<(u64, Socket)> {
         peer_inode: None,
         state,
         activity: Activity::default(),
+        protocol: None,
         detail: None,
     };
     Some((inode, socket))

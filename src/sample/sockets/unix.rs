@@ -63,6 +63,7 @@ pub(super) fn parse(row: &[u8], with_detail: bool) -> Option<(u64, Socket)> {
         peer_inode,
         state,
         activity: Activity::default(),
+        protocol: None,
         detail: with_detail.then(|| Box::new(detail)),
     };
     Some((inode, socket))
