@@ -9,6 +9,7 @@ mod act;
 mod crash;
 mod demo;
 mod full_disk;
+mod kinds;
 mod layers;
 mod leakers;
 mod list;

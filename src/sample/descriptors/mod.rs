@@ -16,7 +16,7 @@ mod look;
 mod same_file;
 mod walk;
 
-pub(super) use examine::Referent;
+pub(super) use examine::{Referent, access};
 pub(super) use inotify::inotify_limits;
 pub(super) use walk::Walk;
 

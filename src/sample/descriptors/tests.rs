@@ -296,7 +296,7 @@ fn watches_of_every_instance_are_counted_once() {
     }
     let mut reader = DescriptorReader::new(&ProcFs::at(folder.path().to_owned()));
     assert_eq!(reader.inotify_watches(), None, "there is none");
-    [7, 8].map(|pid| reader.read(pid).expect("reads"));
+    [7, 8].into_iter().try_for_each(|pid| reader.read(pid)).expect("reads");
     assert_eq!(reader.inotify_watches(), Some(5));
     symlink("anon_inode:inotify", folder.path().join("8/fd/4")).expect("linked");
     reader.read(8).expect("reads");
