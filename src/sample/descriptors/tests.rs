@@ -254,6 +254,7 @@ fn a_fifo_tells_by_its_inode_when_it_was_used() {
     fifo.set_times(fs::FileTimes::new().set_accessed(UNIX_EPOCH).set_modified(UNIX_EPOCH)).expect("set");
     let kept = copy_at(&fifo.try_clone().expect("duplicated").into(), 770);
     let mut reader = DescriptorReader::new(&ProcFs::system());
+    reader.ask_all_details();
     let told = |slot: &Slot| (slot.news, slot.referent.activity.silent_seconds.is_some());
     assert_eq!(told(ours(&mut reader, &[kept.as_raw_fd()])[0]), (true, false));
     fifo.write_all(b"x").expect("written");
