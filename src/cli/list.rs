@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// How long names may take in all; what has none by then is printed as a number.
 const RESOLVE_LIMIT: Duration = Duration::from_secs(3);
 /// How long the search for the other ends of Unix sockets and pipes may take.
-const PEERS_LIMIT: Duration = Duration::from_secs(1);
+const PEERS_LIMIT: Duration = Duration::from_secs(3);
 
 /// `unclosed list`.
 pub(crate) fn run(typed: &ListArgs) -> Result<u8, Failure> {

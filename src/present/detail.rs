@@ -18,7 +18,7 @@ fn value_words(value: &Value) -> String {
         Value::Array(items) => items.iter().map(value_words).collect::<Vec<_>>().join(","),
         Value::Object(end) => format!("{}:{}", end["pid"], end["fd"]),
         // A whole number of seconds is written as one.
-        Value::Number(number) => number.as_f64().map_or_else(|| number.to_string(), |it| it.to_string()),
+        Value::Number(number) if number.is_f64() => number.as_f64().unwrap_or_default().to_string(),
         other => other.to_string(),
     }
 }

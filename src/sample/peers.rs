@@ -2,11 +2,12 @@
 //! we may read is walked once, for a snapshot that a person waits for.
 
 use super::Sampler;
-use super::descriptors::Walk;
+use super::descriptors::{Walk, access};
 use super::procfs::{ProcFs, ReadError};
 use crate::model::{Access, Detail, Kind, PipeEnd, Resource, Snapshot};
-use rustix::fs::{AtFlags, Mode, statat};
+use rustix::fs::{AtFlags, statat};
 use std::collections::{HashMap, HashSet};
+use std::ffi::CString;
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -73,7 +74,9 @@ impl Search {
     /// Walks the target's processes and then all others. False where the time was over before the end.
     fn walk(&mut self, proc: &ProcFs, snapshot: &Snapshot, until: Instant) -> bool {
         let own: Vec<u32> = snapshot.processes.iter().map(|process| process.id.pid).collect();
-        let others: Vec<u32> = proc.pids().into_iter().filter(|pid| !own.contains(pid)).collect();
+        let mut others: Vec<u32> = proc.pids().into_iter().filter(|pid| !own.contains(pid)).collect();
+        // Who shares a pipe is most often a relative, and relatives have numbers near to one another.
+        others.sort_unstable_by_key(|pid| own.iter().map(|own| own.abs_diff(*pid)).min());
         // Where `/proc` is mounted with hidepid, init is hidden too.
         let mut saw_all = is_first_pid_namespace() && (own.contains(&1) || others.contains(&1));
         let mut walk = Walk::default();
@@ -96,16 +99,10 @@ impl Search {
 
     fn take(&mut self, folder: &OwnedFd, pid: u32, fd: i32, link: &[u8]) {
         if let Some(holders) = self.pipes.get_mut(link) {
-            let mode = statat(folder, fd.to_string(), AtFlags::SYMLINK_NOFOLLOW);
-            let mode = mode.map(|found| Mode::from_raw_mode(found.st_mode)).unwrap_or(Mode::empty());
-            let access = match (mode.contains(Mode::RUSR), mode.contains(Mode::WUSR)) {
-                (true, true) => Some(Access::Both),
-                (true, false) => Some(Access::Read),
-                (false, true) => Some(Access::Write),
-                (false, false) => None,
-            };
+            let Ok(entry) = CString::new(fd.to_string()) else { return };
+            let Ok(access) = access(folder, &entry) else { return };
             // Two FIFOs may have had one path after the other.
-            let inode = statat(folder, fd.to_string(), AtFlags::empty()).ok().map(|found| found.st_ino);
+            let inode = statat(folder, &entry, AtFlags::empty()).ok().map(|found| found.st_ino);
             holders.push(Holder { end: PipeEnd { pid, fd }, access, inode });
         } else if self.sockets.contains(link) && !self.owners.contains_key(link) {
             self.owners.insert(link.to_vec(), (pid, fd));

@@ -73,6 +73,8 @@ pub(crate) fn pg_leak() -> String {
 pub(crate) struct Zoo {
     _running: Running,
     pub(crate) pid: u32,
+    /// It holds the other ends of some of them.
+    pub(crate) child: u32,
     members: BTreeMap<String, i32>,
 }
 
@@ -83,7 +85,8 @@ impl Zoo {
         running.line("ready");
         let told: Value = serde_json::from_str(&told).unwrap();
         let members = serde_json::from_value(told["open"].clone()).unwrap();
-        let zoo = Zoo { _running: running, pid: told["pid"].as_u64().unwrap() as u32, members };
+        let [pid, child] = ["pid", "child"].map(|name| told[name].as_u64().unwrap() as u32);
+        let zoo = Zoo { _running: running, pid, child, members };
         // The answer to a FIN may take the kernel a moment.
         until("the half closed connections to have been acknowledged", || {
             let tables = ["tcp", "tcp6"].map(|name| std::fs::read_to_string(format!("/proc/{}/net/{name}", zoo.pid)));
@@ -116,5 +119,24 @@ impl Zoo {
     /// The member with that descriptor, for a message.
     pub(crate) fn member(&self, fd: i32) -> &str {
         self.members.iter().find(|(_, its)| **its == fd).map_or("no member", |(name, _)| name)
+    }
+}
+
+/// A process that has forked, and what it shares with its child.
+pub(crate) struct Shared {
+    pub(crate) running: Running,
+    pub(crate) child: u32,
+    /// The descriptor of each thing, the same in both.
+    pub(crate) open: BTreeMap<String, u64>,
+}
+
+impl Shared {
+    pub(crate) fn open() -> Self {
+        let mut running = Run::program("python3", [leaker("shared.py")]).start();
+        let told = running.line_that("what is shared", |line| line.starts_with('{'));
+        running.line("ready");
+        let told: Value = serde_json::from_str(&told).unwrap();
+        let open = serde_json::from_value(told["open"].clone()).unwrap();
+        Shared { running, child: told["child"].as_u64().unwrap() as u32, open }
     }
 }

@@ -16,7 +16,7 @@ fn lsof(zoo: &Zoo, flags: &str) -> BTreeMap<i32, Record> {
 }
 
 /// What we say, by descriptor: a resource that two descriptors refer to is there twice.
-fn ours(zoo: &Zoo, flags: &str) -> BTreeMap<i32, Value> {
+pub(crate) fn ours(zoo: &Zoo, flags: &str) -> BTreeMap<i32, Value> {
     let told = Run::it(format!("list -p {} {flags} -o json", zoo.pid)).done().ok().json();
     let mut rows = BTreeMap::new();
     for resource in told["resources"].as_array().unwrap() {

@@ -12,6 +12,7 @@ mod crash;
 mod demo;
 mod doctor;
 mod full_disk;
+mod kinds;
 mod layers;
 mod leakers;
 mod list;

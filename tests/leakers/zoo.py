@@ -6,12 +6,13 @@ Prints one line of JSON and then the line `ready`:
     {"pid": 3136, "child": 3137, "folder": "/tmp/zoo-x", "open": {"tcp4_listen": 5, ...}, "skipped": {"raw": "why"}}
 
 `open` has the number of each descriptor by its name here, `child` is a process that holds the other ends of the
-`*_to_child` connections. What this machine or this user can't open stands in `skipped` and is told on stderr.
+`*_to_child` connections and of `pipe_from_child`. What this machine or this user can't open stands in `skipped` and is told on stderr.
 A SYN_SENT gives up after two minutes; all else stays as it is until the end. Standard library only, Python 3.9 or newer.
 """
 
 import contextlib
 import ctypes
+import fcntl
 import json
 import os
 import platform
@@ -106,7 +107,8 @@ def tcp_to_child(zoo):
     with zoo.attempt("tcp6_to_child"):
         listening.append(("tcp6_to_child", socket.create_server(("::1", 0), family=socket.AF_INET6)))
     addresses = [str(part) for _, server in listening for part in server.getsockname()[:2]]
-    child = subprocess.Popen([sys.executable, "-c", connect, *addresses], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    child = subprocess.Popen([sys.executable, "-c", connect, *addresses], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    zoo.keep("pipe_from_child", child.stdout)
     for name, server in listening:
         # Without a loopback the child never comes.
         server.settimeout(10)
@@ -219,6 +221,11 @@ def files(zoo):
     zoo.keep("file_read", os.open(written, os.O_RDONLY))
     zoo.keep("file_both", os.open(written, os.O_RDWR))
     zoo.keep("file_path_only", os.open(written, os.O_PATH))
+    moved = zoo.keep("file_moved", os.open(zoo.path("moved"), os.O_RDWR | os.O_CREAT, 0o600))
+    os.write(moved, b"seven b")
+    zoo.keep("file_moved_dup", os.dup(moved))
+    zoo.keep("file_renamed", os.open(zoo.path("before"), os.O_RDWR | os.O_CREAT, 0o600))
+    os.rename(zoo.path("before"), zoo.path("after"))
     deleted = zoo.path("deleted")
     zoo.keep("file_deleted", os.open(deleted, os.O_RDWR | os.O_CREAT, 0o600))
     os.unlink(deleted)
@@ -239,9 +246,12 @@ def files(zoo):
     zoo.keep("pipe_write", writing)
     os.mkfifo(zoo.path("fifo"))
     zoo.keep("fifo", os.open(zoo.path("fifo"), os.O_RDWR))
+    os.mkfifo(zoo.path("fifo with ends"))
+    zoo.keep("fifo_read", os.open(zoo.path("fifo with ends"), os.O_RDONLY | os.O_NONBLOCK))
+    zoo.keep("fifo_write", os.open(zoo.path("fifo with ends"), os.O_WRONLY))
 
 
-def anonymous_inodes(zoo):
+def anonymous_inodes(zoo, child):
     """What is open without a name."""
 
     def call(name, function, *arguments):
@@ -256,21 +266,46 @@ def anonymous_inodes(zoo):
         return ctypes.c_long(arm if ON_ARM else x86_64)
 
     call("eventfd", LIBC.eventfd, 0, os.O_CLOEXEC)
-    call("eventfd_other", LIBC.eventfd, 0, os.O_CLOEXEC)
+    counting = call("eventfd_17", LIBC.eventfd, 17, os.O_CLOEXEC)
+    if counting is not None:
+        zoo.keep("eventfd_17_dup", os.dup(counting))
+        # Passed to ourselves: a descriptor that came over a socket is made as one that another process passed.
+        with zoo.attempt("eventfd_17_passed"):
+            sending, receiving = socket.socketpair()
+            with sending, receiving:
+                socket.send_fds(sending, [b"x"], [counting])
+                zoo.keep("eventfd_17_passed", socket.recv_fds(receiving, 1, 1)[1][0])
     zoo.keep("epoll", select.epoll())
-    inotify = call("inotify", LIBC.inotify_init1, os.O_CLOEXEC)
-    if inotify is not None:
-        LIBC.inotify_add_watch(inotify, zoo.folder.encode(), 0x100)
-    call("fanotify", LIBC.fanotify_init, 0, 0)
+    waiting = zoo.keep("epoll_of_3", select.epoll())
+    for name in ("pipe_read", "fifo", "unix_stream_pair_left"):
+        waiting.register(zoo.open[name], select.EPOLLIN)
+    call("inotify", LIBC.inotify_init1, os.O_CLOEXEC)
+    watching = call("inotify_of_5", LIBC.inotify_init1, os.O_CLOEXEC)
+    for folder in (f"watched {place}" for place in range(5)):
+        os.mkdir(zoo.path(folder))
+        LIBC.inotify_add_watch(watching, zoo.path(folder).encode(), 0x100)
+    marking = call("fanotify", LIBC.fanotify_init, 0, 0)
+    if marking is not None:
+        # FAN_MARK_ADD of the folder itself, for FAN_OPEN.
+        LIBC.fanotify_mark(marking, 1, ctypes.c_ulonglong(0x20), -100, zoo.folder.encode())
     call("timerfd", LIBC.timerfd_create, time.CLOCK_MONOTONIC, os.O_CLOEXEC)
+    ringing = call("timerfd_ringing", LIBC.timerfd_create, time.CLOCK_BOOTTIME, os.O_CLOEXEC)
+    if ringing is not None:
+        # Every 1.5 s, first in an hour.
+        LIBC.timerfd_settime(ringing, 0, struct.pack("qqqq", 1, 500_000_000, 3600, 0), None)
     signals = ctypes.create_string_buffer(128)
     LIBC.sigemptyset(signals)
-    LIBC.sigaddset(signals, signal.SIGUSR2)
+    for one in (signal.SIGHUP, signal.SIGUSR2, signal.SIGRTMIN):
+        LIBC.sigaddset(signals, one)
     call("signalfd", LIBC.signalfd, -1, signals, os.O_CLOEXEC)
     with zoo.attempt("memfd"):
         zoo.keep("memfd", os.memfd_create("zoo-memory"))
+    with zoo.attempt("memfd_sealed"):
+        sealed = zoo.keep("memfd_sealed", os.memfd_create("zoo-sealed", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING))
+        # F_ADD_SEALS: no shrinking, no growing, no writing.
+        fcntl.fcntl(sealed, 1033, 2 | 4 | 8)
     with zoo.attempt("pidfd"):
-        zoo.keep("pidfd", os.pidfd_open(os.getpid()))
+        zoo.keep("pidfd", os.pidfd_open(child.pid))
     call("io_uring", LIBC.syscall, number(425, 425), 1, ctypes.create_string_buffer(120))
     call("userfaultfd", LIBC.syscall, number(323, 282), os.O_CLOEXEC)
     array_of_one = struct.pack("IIIII", 2, 4, 8, 1, 0) + bytes(100)
@@ -293,7 +328,7 @@ def main():
         unix(zoo)
         sockets_of_other_families(zoo)
         files(zoo)
-        anonymous_inodes(zoo)
+        anonymous_inodes(zoo, child)
         told = {"pid": os.getpid(), "child": child.pid, "folder": zoo.folder, "open": zoo.open, "skipped": zoo.skipped}
         print(json.dumps(told), flush=True)
         print("ready", flush=True)

@@ -2,7 +2,7 @@
 
 use crate::model::{Access, Activity, Detail, Identity, Kind};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Statx, StatxFlags, statat, statx};
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::fd::OwnedFd;
 
@@ -62,14 +62,7 @@ fn identity_of_slot(class: u64, pid: u32, fd: i32) -> Identity {
 pub(super) fn examine(folder: &OwnedFd, pid: u32, fd: i32, link: &[u8]) -> Option<Examined> {
     let text = String::from_utf8_lossy(link).into_owned();
     let entry = CString::new(fd.to_string()).ok()?;
-    // The link's own permissions are the mode the descriptor was opened with.
-    let mode = Mode::from_raw_mode(statat(folder, &entry, AtFlags::SYMLINK_NOFOLLOW).ok()?.st_mode);
-    let access = match (mode.contains(Mode::RUSR), mode.contains(Mode::WUSR)) {
-        (true, true) => Some(Access::Both),
-        (true, false) => Some(Access::Read),
-        (false, true) => Some(Access::Write),
-        (false, false) => None,
-    };
+    let access = access(folder, &entry).ok()?;
     let by_inode = |tag: u64, inode: u64, kind| {
         let referent = Referent { inode: Some(inode), ..Referent::new(Identity(tag, inode), kind, access) };
         Some(Examined { referent, class: None })
@@ -131,6 +124,17 @@ pub(super) fn examine(folder: &OwnedFd, pid: u32, fd: i32, link: &[u8]) -> Optio
     examined.referent.name = Some(text);
     examined.referent.detail = (detail != Detail::default()).then(|| Box::new(detail));
     Some(examined)
+}
+
+/// How the descriptor was opened: the permissions of its link say it. `Ok(None)` of an `O_PATH` descriptor.
+pub(in crate::sample) fn access(folder: &OwnedFd, entry: &CStr) -> rustix::io::Result<Option<Access>> {
+    let mode = Mode::from_raw_mode(statat(folder, entry, AtFlags::SYMLINK_NOFOLLOW)?.st_mode);
+    Ok(match (mode.contains(Mode::RUSR), mode.contains(Mode::WUSR)) {
+        (true, true) => Some(Access::Both),
+        (true, false) => Some(Access::Read),
+        (false, true) => Some(Access::Write),
+        (false, false) => None,
+    })
 }
 
 /// Whether the kernel's ` (deleted)` stands behind the path; a file may also be called so.

@@ -52,12 +52,10 @@ impl Found {
             (Kind::Pidfd, "Pid") => detail.pid = value.parse().ok().filter(|pid| *pid != 0),
             (Kind::IoUring, "SqHead") => self.head = value.parse().ok(),
             (Kind::IoUring, "SqTail") => self.tail = value.parse().ok(),
-            (Kind::Bpf, "map_id" | "prog_id" | "link_id" | "btf_id") => {
-                // A link also names its program, behind its own number.
-                if detail.object.is_none() || key == "link_id" {
-                    detail.object = Some(key.trim_end_matches("_id").to_owned());
-                    detail.object_id = value.parse().ok();
-                }
+            // A link also names its program, behind its own number.
+            (Kind::Bpf, "map_id" | "prog_id" | "link_id" | "btf_id") if detail.object.is_none() || key == "link_id" => {
+                detail.object = Some(key.trim_end_matches("_id").to_owned());
+                detail.object_id = value.parse().ok();
             }
             _ => {}
         }

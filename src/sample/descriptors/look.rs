@@ -1,8 +1,8 @@
 //! Further looks at descriptors that are known: what moves while they stay open.
 //!
-//! All are looked at where somebody asks once (`list`). A tick looks at what is worth it and costs little: how many
-//! watches an inotify instance has; where a file stands, for one that has moved was used; a timer's clock and the like,
-//! once. They take turns, so that ten thousand files cost a tick no more than a few hundred.
+//! All are looked at where somebody asks once (`list`). In a tick they take turns, so that ten thousand files cost no more
+//! than a few hundred: where a file stands, for one that has moved was used; an eventfd's count, a timer's clock. Inotify
+//! instances come first: there are few of them, and their watches are what leaks.
 //!
 //! What moves an offset is read(2), write(2) and lseek(2): a file that is used by pread(2), pwrite(2) or mmap(2) is not
 //! seen to be. A FIFO's inode has the times of its last read and write; of a pipe without a name older kernels keep them.
@@ -23,17 +23,17 @@ const LOOKS_MAX: usize = 256;
 const INOTIFY_LOOKS_MAX: usize = 64;
 
 /// A look at an instance with 100,000 watches takes some 50 ms, and holds the instance for as long: the next one comes
-/// after so many times what this one took.
+/// after so many times what this one took, whatever the interval of the ticks.
 const REST: u32 = 100;
 
 /// What further looks at a descriptor have told.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    looked: bool,
     /// When a pipe's inode was last read or written, since the epoch.
     touched: Option<Duration>,
     /// When it was used: the look that saw it, or, of a pipe, the very moment.
     used: Option<Instant>,
+    /// There is no other look before.
     rests_until: Option<Instant>,
 }
 
@@ -81,8 +81,9 @@ impl Looks {
             let now = Instant::now();
             let rested = |slot: &Slot| slot.seen.rests_until.is_none_or(|until| until <= now);
             let is_inotify = |slot: &Slot| slot.referent.kind == Kind::Inotify && rested(slot);
+            let is_due = |slot: &Slot| self.takes_turns(slot) && rested(slot);
             in_turn(slots, &mut turn.next_inotify, INOTIFY_LOOKS_MAX, is_inotify, |slot| look(&folder, slot));
-            in_turn(slots, &mut turn.next, allowance, |slot| self.takes_turns(slot), |slot| look(&folder, slot));
+            in_turn(slots, &mut turn.next, allowance, is_due, |slot| look(&folder, slot));
         }
         for slot in slots {
             if let Some(used) = slot.seen.used {
@@ -91,31 +92,23 @@ impl Looks {
         }
     }
 
-    /// True where a look tells anything at all.
+    /// True where a look tells anything at all. Of an epoll never in a tick: with 10,000 targets it takes long, and the
+    /// target's own epoll_wait waits meanwhile.
     fn tells(&self, slot: &Slot) -> bool {
-        let path_only = slot.referent.access.is_none();
-        match slot.referent.kind {
-            Kind::Inotify => true,
-            // Never in a tick: with 10,000 targets it takes long, and the target's own epoll_wait waits meanwhile.
-            Kind::Epoll => true,
-            _ => !path_only && (self.takes_turns(slot) || looked_at_once(slot.referent.kind)),
-        }
+        slot.referent.kind == Kind::Epoll || self.takes_turns(slot)
     }
 
     fn takes_turns(&self, slot: &Slot) -> bool {
         let referent = &slot.referent;
         match referent.kind {
+            // Of one opened with O_PATH there is nothing to see.
             Kind::File => referent.access.is_some() && !self.knows_offsets,
             Kind::Pipe => referent.access.is_some() && (self.pipes_keep_times || referent.name.is_some()),
-            kind => looked_at_once(kind) && !slot.seen.looked,
+            Kind::Inotify | Kind::Fanotify | Kind::Eventfd | Kind::Timerfd | Kind::Signalfd => true,
+            Kind::Pidfd | Kind::IoUring | Kind::Bpf => true,
+            _ => false,
         }
     }
-}
-
-/// Kinds of which a look tells what lasts, for little.
-fn looked_at_once(kind: Kind) -> bool {
-    let kinds = [Kind::Eventfd, Kind::Timerfd, Kind::Signalfd, Kind::Pidfd, Kind::Bpf, Kind::Fanotify, Kind::IoUring];
-    kinds.contains(&kind)
 }
 
 /// Takes at most so many of the wanted slots, from where the turn stands, and moves it on.
@@ -148,10 +141,7 @@ fn look(folder: &Path, slot: &mut Slot) {
     } else {
         look_at_fdinfo(folder, slot);
     }
-    slot.seen.looked = true;
-    if slot.referent.kind == Kind::Inotify {
-        slot.seen.rests_until = Some(begun + REST * begun.elapsed());
-    }
+    slot.seen.rests_until = Some(begun + REST * begun.elapsed());
 }
 
 fn look_at_fdinfo(folder: &Path, slot: &mut Slot) {

@@ -16,7 +16,7 @@ mod look;
 mod same_file;
 mod walk;
 
-pub(super) use examine::{Referent, SOCKET_IDENTITY};
+pub(super) use examine::{Referent, SOCKET_IDENTITY, access};
 pub(super) use inotify::inotify_limits;
 pub(super) use look::Turn;
 pub(super) use walk::Walk;

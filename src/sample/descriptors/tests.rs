@@ -254,6 +254,7 @@ fn a_fifo_tells_by_its_inode_when_it_was_used() {
     fifo.set_times(fs::FileTimes::new().set_accessed(UNIX_EPOCH).set_modified(UNIX_EPOCH)).expect("set");
     let kept = copy_at(&fifo.try_clone().expect("duplicated").into(), 770);
     let mut reader = DescriptorReader::new(&ProcFs::system());
+    reader.ask_all_details();
     let told = |slot: &Slot| (slot.news, slot.referent.activity.silent_seconds.is_some());
     assert_eq!(told(ours(&mut reader, &[kept.as_raw_fd()])[0]), (true, false));
     fifo.write_all(b"x").expect("written");
@@ -296,7 +297,7 @@ fn watches_of_every_instance_are_counted_once() {
     }
     let mut reader = DescriptorReader::new(&ProcFs::at(folder.path().to_owned()));
     assert_eq!(reader.inotify_watches(), None, "there is none");
-    [7, 8].map(|pid| reader.read(pid).expect("reads"));
+    [7, 8].into_iter().try_for_each(|pid| reader.read(pid)).expect("reads");
     assert_eq!(reader.inotify_watches(), Some(5));
     symlink("anon_inode:inotify", folder.path().join("8/fd/4")).expect("linked");
     reader.read(8).expect("reads");
