@@ -241,3 +241,62 @@ fn whole(types: &[u8], strings: &[u8]) -> Vec<u8> {
     bytes.extend(strings);
     bytes
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Types in the kernel's form: an int, a structure with two members, and functions before and after it.
+    fn kernel() -> Vec<u8> {
+        let strings = b"\0int\0inner\0outer\0first\0second\0other\0wanted\0";
+        let place = |name: &str| {
+            let name = format!("\0{name}\0");
+            strings.windows(name.len()).position(|at| at == name.as_bytes()).expect("is there") as u32 + 1
+        };
+        let types = [
+            vec![place("int"), INT << 24, 4, 32],
+            vec![place("other"), FUNCTION << 24, 0],
+            vec![0, POINTER << 24, 5],
+            vec![place("inner"), STRUCT << 24 | 1, 4, place("first"), 1, 0],
+            vec![place("outer"), STRUCT << 24 | 2, 16, place("first"), 4, 0, place("second"), 3, 64],
+            vec![place("wanted"), FUNCTION << 24, 0],
+        ];
+        let types: Vec<u8> = types.concat().into_iter().flat_map(u32::to_ne_bytes).collect();
+        whole(&types, strings)
+    }
+
+    #[test]
+    fn a_structure_comes_with_what_it_consists_of() {
+        let kernel = kernel();
+        let types = Types::parse(&kernel).expect("parses");
+        let excerpt = Excerpt::of(&types, vec![5]).into_bytes();
+        let types = Types::parse(&excerpt).expect("parses again");
+        let names: Vec<&[u8]> = types.starts.iter().map(|at| types.name(types.words(*at)[0])).collect();
+        assert_eq!(names, [&b"outer"[..], b"inner", b"", b"int"]);
+        let member = |word: usize| word_at(types.types, 12 + word * 4);
+        assert_eq!([1, 2, 4, 5].map(member), [Some(2), Some(0), Some(3), Some(64)], "members by their new numbers");
+        assert_eq!(types.words(types.starts[2]), [0, POINTER << 24, 0], "a pointer leads nowhere");
+    }
+
+    #[test]
+    fn the_function_keeps_its_number() {
+        KernelTypes::parse(&kernel(), b"\0outer\0", "wanted").expect("aya parses it");
+        let alone = function_alone(6, "wanted");
+        let types = Types::parse(&alone).expect("parses");
+        let named: Vec<bool> = types.starts.iter().map(|at| types.name(types.words(*at)[0]) == b"wanted").collect();
+        assert_eq!(named, [false, false, false, false, false, true]);
+        let missing = KernelTypes::parse(&kernel(), b"\0outer\0", "missing").expect_err("is not there");
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn what_is_cut_off_is_refused() {
+        let kernel = kernel();
+        for length in 0..kernel.len() {
+            assert!(Types::parse(&kernel[..length]).is_none(), "{length} bytes");
+        }
+        let mut later = kernel;
+        later[HEADER_BYTES + 7] = 0x1f;
+        assert!(Types::parse(&later).is_none(), "a kind that is not known");
+    }
+}
