@@ -6,6 +6,7 @@
 
 use aya::{Btf, BtfError};
 use std::collections::HashSet;
+use std::ffi::CStr;
 use std::io;
 use std::path::Path;
 
@@ -46,30 +47,31 @@ impl KernelTypes {
     /// What the running kernel says of the structures in `object` and of the function called `function`. Fails with
     /// `NotFound` where the kernel was built without type information or has no such function.
     pub(super) fn read(object: &[u8], function: &str) -> io::Result<Self> {
-        Self::parse(&std::fs::read(Path::new(VMLINUX))?, object, function)
+        // The kernel's 6 MB are given back before aya takes its own.
+        let [structures, function] = cut(&std::fs::read(Path::new(VMLINUX))?, object, function)?;
+        let parsed = |bytes: &[u8]| Btf::parse(bytes, Default::default()).map_err(|error: BtfError| invalid(error));
+        Ok(KernelTypes { structures: parsed(&structures)?, function: parsed(&function)? })
     }
+}
 
-    fn parse(bytes: &[u8], object: &[u8], function: &str) -> io::Result<Self> {
-        let types = Types::parse(bytes).ok_or_else(|| invalid("is no BTF, or of a later format"))?;
-        // Every name in an object's own type information ends with a NUL. What else is among these does no harm.
-        let named: HashSet<&[u8]> = object.split(|byte| *byte == 0).filter(|name| !name.is_empty()).collect();
-        let mut wanted = Vec::new();
-        let mut attach = None;
-        for (id, at) in (1u32..).zip(&types.starts) {
-            let [name, info, _] = types.words(*at);
-            match info >> 24 & 0x1f {
-                STRUCT | UNION if name != 0 && named.contains(types.name(name)) => wanted.push(id),
-                FUNCTION if types.name(name) == function.as_bytes() => attach = Some(id),
-                _ => {}
-            }
+/// The two parts of [`KernelTypes`], still unread.
+fn cut(bytes: &[u8], object: &[u8], function: &str) -> io::Result<[Vec<u8>; 2]> {
+    let types = Types::parse(bytes).ok_or_else(|| invalid("is no BTF, or of a later format"))?;
+    // Every name in an object's own type information ends with a NUL. What else is among these does no harm.
+    let named: HashSet<&[u8]> = object.split(|byte| *byte == 0).filter(|name| !name.is_empty()).collect();
+    let function_name = format!("{function}\0");
+    let mut wanted = Vec::new();
+    let mut attach = None;
+    for (id, at) in (1u32..).zip(&types.starts) {
+        let [name, info, _] = types.words(*at);
+        match info >> 24 & 0x1f {
+            STRUCT | UNION if name != 0 && named.contains(types.name(name)) => wanted.push(id),
+            FUNCTION if types.strings_from(name).starts_with(function_name.as_bytes()) => attach = Some(id),
+            _ => {}
         }
-        let attach = attach.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no {function}")))?;
-        let parsed = |bytes: Vec<u8>| Btf::parse(&bytes, Default::default()).map_err(|error: BtfError| invalid(error));
-        Ok(KernelTypes {
-            structures: parsed(Excerpt::of(&types, wanted).into_bytes())?,
-            function: parsed(function_alone(attach, function))?,
-        })
     }
+    let attach = attach.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no {function}")))?;
+    Ok([Excerpt::of(&types, wanted).into_bytes(), function_alone(attach, function)])
 }
 
 fn invalid(why: impl std::fmt::Display) -> io::Error {
@@ -110,8 +112,11 @@ impl<'a> Types<'a> {
     }
 
     fn name(&self, offset: u32) -> &'a [u8] {
-        let rest = self.strings.get(offset as usize..).unwrap_or_default();
-        rest.split(|byte| *byte == 0).next().unwrap_or_default()
+        CStr::from_bytes_until_nul(self.strings_from(offset)).map(CStr::to_bytes).unwrap_or_default()
+    }
+
+    fn strings_from(&self, offset: u32) -> &'a [u8] {
+        self.strings.get(offset as usize..).unwrap_or_default()
     }
 }
 
@@ -223,8 +228,8 @@ impl<'a> Excerpt<'a> {
 
 /// One function under its number, and nothing before it.
 fn function_alone(id: u32, name: &str) -> Vec<u8> {
-    let words = |words: [u32; 3]| words.into_iter().flat_map(u32::to_ne_bytes);
-    let mut types: Vec<u8> = (1..id).flat_map(|_| words([0, FORWARD << 24, 0])).collect();
+    let words = |words: [u32; 3]| words.map(u32::to_ne_bytes).concat();
+    let mut types = words([0, FORWARD << 24, 0]).repeat(id as usize - 1);
     types.extend(words([1, FUNCTION << 24, 0]));
     whole(&types, format!("\0{name}\0").as_bytes())
 }
@@ -280,12 +285,14 @@ mod tests {
 
     #[test]
     fn the_function_keeps_its_number() {
-        KernelTypes::parse(&kernel(), b"\0outer\0", "wanted").expect("aya parses it");
-        let alone = function_alone(6, "wanted");
+        let [structures, alone] = cut(&kernel(), b"\0outer\0", "wanted").expect("cuts");
+        for part in [&structures, &alone] {
+            Btf::parse(part, Default::default()).expect("aya parses it");
+        }
         let types = Types::parse(&alone).expect("parses");
         let named: Vec<bool> = types.starts.iter().map(|at| types.name(types.words(*at)[0]) == b"wanted").collect();
         assert_eq!(named, [false, false, false, false, false, true]);
-        let missing = KernelTypes::parse(&kernel(), b"\0outer\0", "missing").expect_err("is not there");
+        let missing = cut(&kernel(), b"\0outer\0", "missing").expect_err("is not there");
         assert_eq!(missing.kind(), io::ErrorKind::NotFound);
     }
 
