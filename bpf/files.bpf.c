@@ -65,6 +65,9 @@ static __always_inline void put_addresses(struct row *row, struct sock *sk)
 		remote[0] = sk->__sk_common.skc_daddr;
 		return;
 	}
+	/* A kernel without IPv6 has no such sockets, and no such fields. */
+	if (!bpf_core_field_exists(sk->__sk_common.skc_v6_daddr))
+		return;
 #pragma unroll
 	for (int i = 0; i < 4; i++) {
 		local[i] = sk->__sk_common.skc_v6_rcv_saddr.in6_u.u6_addr32[i];

@@ -44,13 +44,14 @@ impl FileIterator {
             Some(libc::E2BIG) => Unavailable::KernelTooOld,
             _ => Unavailable::other(error),
         })?;
+        let details = object.program("details")?;
+        let wanted = object.map("wanted_descriptors")?.try_into();
+        drop(object);
+        link::release_free_memory();
         Ok(FileIterator {
             files,
-            details: object.program("details")?,
-            wanted: object
-                .map("wanted_descriptors")?
-                .try_into()
-                .map_err(|error: MapError| Unavailable::other(error))?,
+            details,
+            wanted: wanted.map_err(|error: MapError| Unavailable::other(error))?,
             ticks_per_second: ticks_per_second()?,
             rows: Vec::new(),
             detail_rows: Vec::new(),

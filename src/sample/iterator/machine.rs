@@ -63,7 +63,8 @@ impl MachineIterator {
         let tally = object.map("tally")?.try_into().map_err(|error: MapError| Unavailable::other(error))?;
         let wanted = object.map("wanted_inodes")?.try_into().map_err(|error: MapError| Unavailable::other(error))?;
         let (holdings, owners) = (object.program("holdings")?, object.program("owners")?);
-        link::link(&holdings, Scope::Machine).map_err(Unavailable::other)?;
+        drop(object);
+        link::release_free_memory();
         Ok(MachineIterator {
             holdings,
             owners,
