@@ -1,5 +1,5 @@
-//! The kernel's type information (BTF), cut down to what a BPF object names before aya reads it: reading all of it takes
-//! aya 70 ms and 40 MB, and this a good part less.
+//! The kernel's type information (BTF), cut down to what a BPF object names, so that aya neither keeps nor searches all of
+//! it. (It does read all of it, unasked, whenever a loader is made; that is most of what loading costs.)
 //!
 //! Format: `Documentation/bpf/btf.rst`. A type is three words (name, kind and count, size or another type) and what its
 //! kind adds; types are numbered from 1 in the order in which they stand.
