@@ -10,10 +10,11 @@
 use super::{Slot, fdinfo};
 use crate::model::Kind;
 use crate::sample::procfs::ProcFs;
-use rustix::fs::{AtFlags, CWD, StatxFlags, Timespec, Timestamps, fstat, futimens, statx};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, Timespec, Timestamps, fstat, futimens, openat, statx};
 use std::fs::File;
 use std::io::BufReader;
-use std::path::Path;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Looks a tick at what takes turns, in all processes together: 5 us each.
@@ -71,7 +72,11 @@ impl Looks {
 
     /// Looks at some of the slots of one of so many processes, and marks those that have news.
     pub(super) fn look(&self, proc: &ProcFs, pid: u32, slots: &mut [Slot], turn: &mut Turn, processes: usize) {
-        let folder = proc.folder(pid);
+        let path = proc.folder(pid);
+        // Closed to us, or gone: what is known stays as it is.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let Ok(fdinfo) = openat(CWD, path.join("fdinfo"), flags, Mode::empty()) else { return };
+        let folder = Folder { path, fdinfo };
         if self.all {
             for slot in slots.iter_mut().filter(|slot| self.tells(slot)) {
                 look(&folder, slot);
@@ -134,22 +139,28 @@ fn in_turn(
     }
 }
 
-fn look(folder: &Path, slot: &mut Slot) {
+/// A process' folder.
+struct Folder {
+    path: PathBuf,
+    fdinfo: OwnedFd,
+}
+
+fn look(folder: &Folder, slot: &mut Slot) {
     let begun = Instant::now();
     if slot.referent.kind == Kind::Pipe {
-        look_at_times(folder, slot);
+        look_at_times(&folder.path, slot);
     } else {
-        look_at_fdinfo(folder, slot);
+        look_at_fdinfo(&folder.fdinfo, slot);
     }
     slot.seen.rests_until = Some(begun + REST * begun.elapsed());
 }
 
-fn look_at_fdinfo(folder: &Path, slot: &mut Slot) {
-    // Closed meanwhile, or closed to us: it stays as it is known.
-    let Ok(file) = File::open(folder.join("fdinfo").join(slot.fd.to_string())) else { return };
+fn look_at_fdinfo(folder: &OwnedFd, slot: &mut Slot) {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let Ok(file) = openat(folder, slot.fd.to_string(), flags, Mode::empty()) else { return };
     let before = slot.referent.detail.take();
     let mut now = before.clone().unwrap_or_default();
-    if fdinfo::read(BufReader::with_capacity(1 << 14, file), slot.referent.kind, &mut now).is_err() {
+    if fdinfo::read(BufReader::with_capacity(1 << 12, File::from(file)), slot.referent.kind, &mut now).is_err() {
         slot.referent.detail = before;
         return;
     }
