@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't go on says where")]
 
 mod act;
+mod bpf;
 mod crash;
 mod demo;
 mod full_disk;
