@@ -6,9 +6,11 @@
 
 mod tables;
 
+use super::iterator::MachineIterator;
 use super::procfs::ProcFs;
 use crate::model::{HoldingProcess, MachineSnapshot, Process, ProcessHoldings, ProcessId, Timestamp};
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
 use std::time::Duration;
 use tables::Tables;
 
@@ -20,9 +22,18 @@ const LIMIT_PASSES: u64 = 12;
 pub struct MachineReader {
     proc: ProcFs,
     silent: Duration,
-    tables: Tables,
+    source: Source,
     known: HashMap<u32, Known>,
     passes: u64,
+}
+
+/// How the machine is read.
+#[derive(Debug)]
+enum Source {
+    /// Summed up inside the kernel: whatever the namespace, at a fraction of the cost.
+    Kernel(Box<MachineIterator>),
+    /// With whatever privilege there is.
+    Tables(Box<Tables>),
 }
 
 /// A process as it was found.
@@ -37,12 +48,20 @@ struct Known {
 impl MachineReader {
     /// A reader of the processes under `proc` that calls connections silent after `silent`.
     pub fn new(proc: &ProcFs, silent: Duration) -> Self {
-        MachineReader { proc: proc.clone(), silent, tables: Tables::new(proc), known: HashMap::new(), passes: 0 }
+        let real = proc.root() == Path::new("/proc");
+        let source = match real.then(MachineIterator::open) {
+            Some(Ok(iterator)) => Source::Kernel(Box::new(iterator)),
+            _ => Source::Tables(Box::new(Tables::new(proc))),
+        };
+        MachineReader { proc: proc.clone(), silent, source, known: HashMap::new(), passes: 0 }
     }
 
     /// How the machine is read, for a person.
     pub fn source(&self) -> &'static str {
-        self.tables.source()
+        match &self.source {
+            Source::Kernel(_) => "a BPF iterator",
+            Source::Tables(tables) => tables.source(),
+        }
     }
 
     /// Reads it now. Processes that end meanwhile are left out, and those that hold nothing, as all kernel threads.
@@ -58,7 +77,19 @@ impl MachineReader {
 
     /// What each process holds, by the first way that is allowed.
     fn holdings(&mut self, unseen: &mut Vec<String>) -> Vec<ProcessHoldings> {
-        self.tables.read(self.silent, unseen)
+        if let Source::Kernel(iterator) = &mut self.source {
+            match iterator.read_all(self.silent) {
+                Ok(holdings) => return holdings,
+                Err(error) => {
+                    unseen.push(format!("the BPF iterator failed ({error}): counts come from /proc and sock_diag"));
+                    self.source = Source::Tables(Box::new(Tables::new(&self.proc)));
+                }
+            }
+        }
+        match &mut self.source {
+            Source::Kernel(_) => Vec::new(),
+            Source::Tables(tables) => tables.read(self.silent, unseen),
+        }
     }
 
     /// Adds who it is; `None` where it has ended.
