@@ -4,6 +4,7 @@ mod cgroup;
 mod descriptors;
 mod holdings;
 mod iterator;
+mod limits;
 mod machine;
 mod memory;
 mod metrics;
@@ -84,7 +85,10 @@ impl Sampler {
         self.add_changes(&mut snapshot);
         if memory.processes > 0 {
             memory.readings(&mut snapshot.readings);
-            self.limits(&mut snapshot);
+            let pids: Vec<u32> = snapshot.processes.iter().map(|process| process.id.pid).collect();
+            let (limits, nearest) = limits::of(&self.proc, &pids);
+            snapshot.limits = limits;
+            snapshot.readings.extend(nearest);
         }
         snapshot.unseen.append(&mut self.walk.sockets.notes.clone());
         self.metrics.finish(&mut snapshot.readings);
@@ -116,20 +120,6 @@ impl Sampler {
             }
         }
         snapshot.gone = changes.gone;
-    }
-
-    fn limits(&self, snapshot: &mut Snapshot) {
-        // Every process has a limit of its own: the target breaks where the tightest does.
-        let pids = snapshot.processes.iter().map(|process| process.id.pid);
-        let tightest = pids.clone().filter_map(|pid| self.proc.descriptor_limit(pid)).min();
-        if let Some(limit) = tightest {
-            let (name, series) = ("RLIMIT_NOFILE".to_owned(), "descriptors".to_owned());
-            snapshot.limits.push(Limit { name, series, value: limit as f64 });
-        }
-        if let Some(limit) = pids.filter_map(|pid| self.proc.memory_limit(pid)).min() {
-            let (name, series) = ("cgroup memory".to_owned(), "memory".to_owned());
-            snapshot.limits.push(Limit { name, series, value: limit as f64 });
-        }
     }
 
     fn forget_ended(&mut self, members: &[ProcessId]) {
