@@ -284,6 +284,7 @@ fn leak() -> (Report, Vec<Made>) {
         judged: Judged {
             findings: vec![leak.clone(), of_series.clone(), clean("memory")],
             series: Vec::new(),
+            own: Vec::new(),
             leak_probability: (0..37).map(|id| (LifetimeId(id), 0.997)).collect(),
         },
         history: vec![
@@ -304,7 +305,7 @@ fn leak() -> (Report, Vec<Made>) {
             format!("Openers are unknown: the ledger needs CAP_BPF. {NASTY}"),
             "7 descriptors of process 3140 could not be read: permission denied.".to_owned(),
         ],
-        cost: Some(Cost { cpu_seconds: 0.41, memory_bytes: 9_000_000, descriptors: 12 }),
+        cost: Some(Cost { cpu_seconds: 0.41, memory_bytes: Some(9_000_000), descriptors: Some(12), share: None }),
     };
     let made = vec![
         Made::new("threads", Unit::Count, threads, clean("threads")),

@@ -24,7 +24,8 @@ drawList(byId('events'), facts.events, event => element('li', {},
   element('span', { class: 'quiet' }, `${moment(event.at)} ${EVENT_SIGNS[event.kind] ?? '◆'} `), event.text));
 drawList(byId('notes'), facts.notes, note => element('li', {}, ...prose(note)));
 if (facts.cost) {
-  byId('cost').textContent = `Watching cost ${duration(facts.cost.cpu_seconds)} of CPU and ${bytes(facts.cost.memory_bytes)} of memory.`;
+  const memory = facts.cost.memory_bytes == null ? '' : ` and ${bytes(facts.cost.memory_bytes)} of memory`;
+  byId('cost').textContent = `Watching cost ${duration(facts.cost.cpu_seconds)} of CPU${memory}.`;
 }
 if (document.readyState === 'loading') document.addEventListener('DOMContentLoaded', drawResources, { once: true });
 else drawResources();

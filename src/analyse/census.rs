@@ -84,6 +84,11 @@ impl Census {
         }
     }
 
+    /// From the next tick on they come `every` so often.
+    pub fn set_every(&mut self, every: Duration) {
+        self.every = every;
+    }
+
     /// What `snapshot` adds. `population` is what was open before it, with every earlier tick applied.
     pub fn advance(&mut self, snapshot: &Snapshot, population: &Population) -> Tick {
         let mut tick = Tick { at: snapshot.at, notes: snapshot.unseen.clone(), ..Tick::default() };

@@ -95,6 +95,7 @@ impl Fold {
         forget_oldest(&mut report.events);
         forget_oldest(&mut report.gaps);
         report.cost = tick.cost.or(report.cost);
+        report.every_seconds = tick.every.map(|every| every.as_secs_f64()).or(report.every_seconds);
         report.population.apply(tick);
         for series in &tick.added {
             self.analysis.add_series(series);
@@ -107,6 +108,9 @@ impl Fold {
         for (key, value) in &tick.values {
             if let Ok(place) = report.judged.series.binary_search_by_key(key, |judged| judged.series.key) {
                 report.judged.series[place].last = Some(*value);
+            }
+            if let Some((_, last)) = report.judged.own.iter_mut().find(|(series, _)| series.key == *key) {
+                *last = Some(*value);
             }
         }
     }

@@ -79,13 +79,13 @@ impl Analysis {
     /// belongs to no declared series is passed over.
     pub fn observe(&mut self, at: Timestamp, values: &[(SeriesKey, f64)]) {
         self.first.get_or_insert(at);
-        if !values.is_empty() {
-            self.last = Some(at);
-        }
         for (key, value) in values {
-            if value.is_finite()
-                && let Some((_, bins)) = self.series.get_mut(key)
-            {
+            let Some((series, bins)) = self.series.get_mut(key) else { continue };
+            // What we cost is measured also when the target can't be.
+            if !series.is_own() {
+                self.last = Some(at);
+            }
+            if value.is_finite() {
                 bins.add(at, *value);
             }
         }
@@ -105,10 +105,15 @@ impl Analysis {
         let survivors = has_lifetimes.then(|| survivors::judge(population, self.first, self.last, at));
         let mut findings = Vec::new();
         let mut series = Vec::new();
+        let mut own = Vec::new();
         let of_groups = survivors.iter().flat_map(|found| self.of_groups(found, population, limits, at));
         let of_groups: Vec<Finding> = of_groups.collect();
         for (of, bins) in self.series.values() {
             let last = bins.last.map(|last| last.1);
+            if of.is_own() {
+                own.push((of.clone(), last));
+                continue;
+            }
             let verdict = match &survivors {
                 Some(survivors) if counts_lifetimes(&of.name) => following(of, bins, survivors, &of_groups),
                 _ => {
@@ -125,7 +130,8 @@ impl Analysis {
         if findings.is_empty() {
             findings.push(Finding::new(Verdict::Undecided, "target", "nothing was seen yet"));
         }
-        Judged { findings, series, leak_probability: survivors.map(|found| found.leak_probability).unwrap_or_default() }
+        let leak_probability = survivors.map(|found| found.leak_probability).unwrap_or_default();
+        Judged { findings, series, own, leak_probability }
     }
 
     fn of_groups(

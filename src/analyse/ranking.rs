@@ -206,11 +206,12 @@ mod tests {
     use super::*;
     use crate::model::{Process, ProcessHoldings, Timestamp};
 
-    fn process(pid: u32, start_ticks: u64, limit: u64, holdings: ProcessHoldings) -> HoldingProcess {
+    fn process(pid: u32, start_ticks: u64, limit: u64, mut holdings: ProcessHoldings) -> HoldingProcess {
         let id = ProcessId { boot_id: "boot".into(), pid, start_ticks };
+        holdings.pid = pid;
         let (name, user) = (format!("p{pid}"), "root".to_owned());
         let process = Process { id, command: name.clone(), name, uid: 0, user, started: Timestamp(0), ended: None };
-        HoldingProcess { process, descriptor_limit: Some(limit), holdings: ProcessHoldings { pid, ..holdings } }
+        HoldingProcess { process, descriptor_limit: Some(limit), holdings }
     }
 
     fn holding(descriptors: u64, connections: u64, silent: u64, close_wait: u64, listening: u64) -> ProcessHoldings {

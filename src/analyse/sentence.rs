@@ -96,7 +96,7 @@ fn speed(rate: &Rate, unit: Unit) -> String {
         _ => (1.0, "h"),
     };
     let (scale, name) = match unit {
-        Unit::Count => (1.0, ""),
+        Unit::Count | Unit::Seconds => (1.0, ""),
         Unit::Bytes => scale_of(rate.per_hour * share),
     };
     let told = |value: f64| two_digits(value * share / scale);

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 #[command(
     version,
     max_term_width = 100,
-    after_help = "`unclosed PID` and `unclosed NAME` are short for `watch`. Nothing leaves this machine.\n\
+    after_help = "`unclosed` alone is short for `top`, `unclosed PID` and `unclosed NAME` for `watch`. Nothing leaves this machine.\n\
                   Exit codes: 0 fine, 1 error, 2 usage, 3 leak or plateau and 4 undecided (with --fail-on-leak), 5 no such target."
 )]
 pub(crate) struct Cli {
@@ -19,6 +19,8 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
+    /// Every process of the machine, ranked by what it may be leaking
+    Top(TopArgs),
     /// One look at what a process has open, as `lsof -i -a -p PID` and more
     List(ListArgs),
     /// Live view and verdict of a running process; records too
@@ -93,10 +95,50 @@ impl Selector {
     }
 }
 
+/// How descriptors are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReadBy {
+    /// The fastest that is allowed
+    #[default]
+    Auto,
+    /// BPF's iterator over files
+    Bpf,
+    /// /proc/PID/fd joined to the kernel's socket tables
+    SockDiag,
+    /// /proc alone
+    Proc,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "On a terminal the table is drawn anew until q or Ctrl-C. Elsewhere it is printed once, or again and \
+    again with --every or --for."
+)]
+pub(crate) struct TopArgs {
+    /// A connection that carried nothing for so long is silent
+    #[arg(long, value_name = "TIME", default_value = "60s")]
+    pub(crate) silent: String,
+    /// The interval between looks, 50ms at least [default: 5s]
+    #[arg(short = 'r', long, value_name = "INTERVAL")]
+    pub(crate) every: Option<String>,
+    /// Stop after this long
+    #[arg(long = "for", value_name = "TIME")]
+    pub(crate) duration: Option<String>,
+    /// Processes to show [default: 20, on a terminal what fits, as JSON and CSV all]
+    #[arg(long, value_name = "N")]
+    pub(crate) rows: Option<usize>,
+    /// The form of the output
+    #[arg(short = 'o', long, value_enum, default_value_t = ListForm::Table)]
+    pub(crate) format: ListForm,
+}
+
 #[derive(Args, Debug)]
 pub(crate) struct ListArgs {
     #[command(flatten)]
     pub(crate) selector: Selector,
+    /// How descriptors are read
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = ReadBy::Auto)]
+    pub(crate) source: ReadBy,
     /// Internet sockets only
     #[arg(short = 'i', long)]
     pub(crate) internet: bool,
@@ -140,9 +182,15 @@ pub(crate) struct Sampling {
     /// Drop the oldest when the recording grows beyond this (kB, MB, GB)
     #[arg(long, value_name = "SIZE", default_value = "1GB")]
     pub(crate) max_size: String,
+    /// Lengthen the interval, to ten times at most, where watching takes more than this share of one core, as 1%
+    #[arg(long, value_name = "SHARE")]
+    pub(crate) max_cost: Option<String>,
     /// Run CMD once for each change of the verdict from or to a leak: no shell, the finding as JSON on its stdin, 10 s
     #[arg(long, value_name = "CMD")]
     pub(crate) on_leak: Option<String>,
+    /// How descriptors are read
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = ReadBy::Auto)]
+    pub(crate) source: ReadBy,
     /// Sample only; opener stacks are not taken in this version
     #[arg(long)]
     pub(crate) no_ledger: bool,

@@ -15,7 +15,7 @@ use crate::model::{Report, Verdict};
 use crate::present::live::Live;
 use crate::present::replay::Replay;
 use crate::present::text::{self, Shown};
-use crate::sample::{ProcFs, TargetProcesses};
+use crate::sample::{ProcFs, Source, TargetProcesses};
 use crate::store::Retention;
 use crate::store::log::LogOptions;
 use std::io::{self, BufRead, BufReader, Write};
@@ -41,10 +41,17 @@ pub(crate) fn run(typed: &DemoArgs) -> Result<u8, Failure> {
     ));
     talk("one of its code paths forgets to close. The same as: unclosed watch -p PID");
     talk("");
-    let options = SamplingOptions { every: EVERY, metrics: Vec::new(), retention: Retention::default(), on_leak: None };
+    let options = SamplingOptions {
+        every: EVERY,
+        metrics: Vec::new(),
+        source: Source::Auto,
+        retention: Retention::default(),
+        on_leak: None,
+        max_cost: None,
+    };
     let target = TargetProcesses::named(&ProcFs::system(), &[pid], false)?;
     let recording = Session::create_recording(&file, &options, "demo")?;
-    let mut session = Session::new(&options, target, "demo", true, Some(recording), "connections");
+    let mut session = Session::new(&options, target, "demo", true, Some(recording), "connections")?;
     let mut schedule = Schedule::start(EVERY, false)?;
     schedule.end_after(Some(length));
     let mut lines = DemoLines { ticks: 0, said: None };

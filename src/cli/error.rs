@@ -1,7 +1,7 @@
 //! Errors as a person reads them: what failed, why, and what mends it.
 
 use crate::present::replay::ReplayError;
-use crate::sample::{ReadError, RuleError};
+use crate::sample::{ReadError, RuleError, SourceError};
 use crate::store::StoreError;
 use crate::store::log::LogError;
 use std::io;
@@ -109,6 +109,13 @@ impl From<RuleError> for Failure {
             RuleError::SeveralContainers { .. } => "give more of its digits",
         };
         Failure::usage(error.to_string()).hint(hint)
+    }
+}
+
+impl From<SourceError> for Failure {
+    fn from(error: SourceError) -> Self {
+        Failure::new(format!("--source bpf: {error}"))
+            .hint("`unclosed doctor` tells what it takes; without --source the fastest way that is allowed is taken")
     }
 }
 

@@ -6,13 +6,13 @@ use super::{options, talk};
 use crate::analyse::Census;
 use crate::model::{Address, Kind, Lifetime, Population, Target, Timestamp};
 use crate::present::{json, list};
-use crate::sample::{ProcFs, Resolver, Sampler};
+use crate::sample::{Depth, ProcFs, Resolver, Sampler};
 use std::io::{self, BufWriter, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How long names may take in all; what has none by then is printed as a number.
 const RESOLVE_LIMIT: Duration = Duration::from_secs(3);
-/// How long the search for the other ends of Unix sockets may take.
+/// How long the search for the other ends of Unix sockets and pipes may take.
 const PEERS_LIMIT: Duration = Duration::from_secs(1);
 
 /// `unclosed list`.
@@ -24,7 +24,6 @@ pub(crate) fn run(typed: &ListArgs) -> Result<u8, Failure> {
     }
     let proc = ProcFs::system();
     let mut processes = options::target(&proc, &typed.selector)?;
-    processes.check_access()?;
     let members = processes.members();
     // Standard output by itself makes a system call of every line.
     let out = &mut BufWriter::new(io::stdout().lock());
@@ -35,13 +34,16 @@ pub(crate) fn run(typed: &ListArgs) -> Result<u8, Failure> {
         out.flush()?;
         return Ok(exit::FINE);
     }
-    let mut sampler = Sampler::new(&proc, Vec::new(), Duration::ZERO);
+    let mut sampler = Sampler::new(&proc, typed.source.into(), Depth::Details)?;
     let at = Timestamp(0) + SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let mut snapshot = sampler.sample(&members, at);
+    if !snapshot.unreadable.is_empty() && snapshot.processes.is_empty() {
+        return Err(Failure::new(snapshot.unseen.join("; ")));
+    }
     if snapshot.processes.is_empty() {
         return Err(Failure::no_target("the process ended before anything was seen"));
     }
-    sampler.find_unix_peers(&mut snapshot, PEERS_LIMIT);
+    sampler.find_peers(&mut snapshot, PEERS_LIMIT);
     for unseen in &snapshot.unseen {
         talk(&format!("unclosed: {unseen}"));
     }

@@ -1,16 +1,19 @@
 //! The command line: flags as typed (`args`), options as meant (`options`), one file per verb.
 
 mod args;
+mod budget;
 mod demo;
 mod doctor;
 mod error;
 mod import;
+mod keys;
 mod list;
 mod on_leak;
 mod options;
 mod run;
 mod session;
 mod show;
+mod top;
 mod view;
 mod wake;
 mod watch;
@@ -25,8 +28,11 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 /// The verbs, so that a first argument that is none can be told from them.
-const VERBS: [&str; 10] =
-    ["list", "watch", "record", "run", "show", "view", "import", "doctor", "demo", "demo-program"];
+const VERBS: [&str; 11] =
+    ["top", "list", "watch", "record", "run", "show", "view", "import", "doctor", "demo", "demo-program"];
+
+/// First arguments that ask about the program itself.
+const ABOUT: [&str; 5] = ["help", "-h", "--help", "-V", "--version"];
 
 /// Runs the program with these arguments (the first is its own name) and returns what it ends with.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -40,6 +46,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let ended = match typed.verb {
+        Verb::Top(typed) => top::run(&typed),
         Verb::List(typed) => list::run(&typed),
         Verb::Watch(typed) => watch::watch(&typed),
         Verb::Record(typed) => watch::record(&typed),
@@ -57,10 +64,17 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }))
 }
 
-/// `unclosed 3136` and `unclosed orders-api` mean `watch`.
+/// `unclosed` alone, or with flags alone, means `top`; `unclosed 3136` and `unclosed orders-api` mean `watch`.
 fn with_verb(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    if arguments.len() == 1 {
+        arguments.push("top".into());
+    }
     let Some(first) = arguments.get(1).and_then(|first| first.to_str()).map(str::to_owned) else { return arguments };
-    if first.is_empty() || first.starts_with('-') || VERBS.contains(&first.as_str()) || first == "help" {
+    if first.is_empty() || VERBS.contains(&first.as_str()) || ABOUT.contains(&first.as_str()) {
+        return arguments;
+    }
+    if first.starts_with('-') {
+        arguments.insert(1, "top".into());
         return arguments;
     }
     let flag = if first.split(',').all(|pid| pid.parse::<u32>().is_ok()) { "-p" } else { "-c" };
@@ -90,6 +104,14 @@ fn talk(text: &str) {
     for line in text.split('\n') {
         let _ = writeln!(io::stderr(), "{}", printable(line));
     }
+}
+
+/// The terminal's columns and rows; 80 by 24 where it doesn't say.
+fn terminal_size() -> (usize, usize) {
+    rustix::termios::tcgetwinsize(io::stdout())
+        .ok()
+        .filter(|size| size.ws_col > 0 && size.ws_row > 0)
+        .map_or((80, 24), |size| (usize::from(size.ws_col), usize::from(size.ws_row)))
 }
 
 /// True where a person looks at stdout.

@@ -1,9 +1,11 @@
 //! Options as meant: what was typed, checked and with its defaults filled in.
 
-use super::args::{Sampling, Selector};
+use super::args::{ReadBy, Sampling, Selector};
 use super::error::Failure;
 use super::on_leak::LeakCommand;
-use crate::sample::{CgroupPath, Metric, Pattern, ProcFs, Rule, RuleError, TargetProcesses, UnitName};
+use crate::sample::{
+    CgroupPath, Depth, Metric, Pattern, ProcFs, Rule, RuleError, Sampler, Source, TargetProcesses, UnitName,
+};
 use crate::store::Retention;
 use jiff::tz::TimeZone;
 use std::path::{Path, PathBuf};
@@ -16,22 +18,32 @@ pub(crate) const EVERY_DEFAULT: Duration = Duration::from_secs(5);
 /// A longer interval is a typing error rather than a wish.
 const EVERY_MAX: Duration = Duration::from_secs(86_400);
 
+impl From<ReadBy> for Source {
+    fn from(typed: ReadBy) -> Self {
+        match typed {
+            ReadBy::Auto => Source::Auto,
+            ReadBy::Bpf => Source::Bpf,
+            ReadBy::SockDiag => Source::SockDiag,
+            ReadBy::Proc => Source::Proc,
+        }
+    }
+}
+
 /// How to sample and record.
 #[derive(Clone, Debug)]
 pub(crate) struct SamplingOptions {
     pub(crate) every: Duration,
     pub(crate) metrics: Vec<Metric>,
+    pub(crate) source: Source,
     pub(crate) retention: Retention,
     pub(crate) on_leak: Option<LeakCommand>,
+    /// The share of one core that watching may take.
+    pub(crate) max_cost: Option<f64>,
 }
 
 impl SamplingOptions {
     pub(crate) fn of(typed: &Sampling, default_every: Duration) -> Result<Self, Failure> {
-        let every = typed.every.as_deref().map_or(Ok(default_every), |text| duration("--every", text))?;
-        if !(EVERY_MIN..=EVERY_MAX).contains(&every) {
-            let hint = "5s is the default; a fast leak in a test is well seen at 200ms";
-            return Err(Failure::usage(format!("--every {every:?}: it must be between 50ms and 1d")).hint(hint));
-        }
+        let every = interval(typed.every.as_deref(), default_every)?;
         let metrics = typed.metric.iter().map(|text| Metric::parse(text));
         let metrics = metrics.collect::<Result<Vec<_>, _>>().map_err(|error| Failure::usage(error.to_string()))?;
         for metric in &metrics {
@@ -44,14 +56,32 @@ impl SamplingOptions {
         }
         let retention =
             Retention { age: duration("--keep", &typed.keep)?, bytes: size("--max-size", &typed.max_size)? };
+        let max_cost = typed.max_cost.as_deref().map(share).transpose()?;
         let on_leak = typed.on_leak.as_deref().map(LeakCommand::parse).transpose()?;
-        Ok(SamplingOptions { every, metrics, retention, on_leak })
+        let source = typed.source.into();
+        Ok(SamplingOptions { every, metrics, source, retention, on_leak, max_cost })
+    }
+
+    /// What reads the target.
+    pub(crate) fn sampler(&self, proc: &ProcFs) -> Result<Sampler, Failure> {
+        let sampler = Sampler::new(proc, self.source, Depth::Tick)?;
+        Ok(sampler.and_metrics(self.metrics.clone(), self.metric_limit()))
     }
 
     /// How long a metric may take within a tick.
     pub(crate) fn metric_limit(&self) -> Duration {
         (self.every * 4 / 5).min(Duration::from_secs(60))
     }
+}
+
+/// The interval between two ticks, as `--every` has it.
+pub(crate) fn interval(typed: Option<&str>, default: Duration) -> Result<Duration, Failure> {
+    let every = typed.map_or(Ok(default), |text| duration("--every", text))?;
+    if !(EVERY_MIN..=EVERY_MAX).contains(&every) {
+        let hint = "5s is the default; a fast leak in a test is well seen at 200ms";
+        return Err(Failure::usage(format!("--every {every:?}: it must be between 50ms and 1d")).hint(hint));
+    }
+    Ok(every)
 }
 
 /// The processes to follow; none where nothing was selected. Fails where none fits, and on the first pid that doesn't run.
@@ -110,6 +140,16 @@ pub(crate) fn duration(flag: &str, text: &str) -> Result<Duration, Failure> {
     Ok(Duration::from_secs_f64(seconds))
 }
 
+/// Reads a share of one core: `1%`, `0.5%`.
+fn share(text: &str) -> Result<f64, Failure> {
+    let percent = text.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok()).unwrap_or(f64::NAN);
+    if !(percent > 0.0 && percent <= 100.0) {
+        let message = format!("--max-cost {text:?} is not a share of one core");
+        return Err(Failure::usage(message).hint("write it as 1% or 0.5%"));
+    }
+    Ok(percent / 100.0)
+}
+
 /// Reads `500kB`, `100MB`, `1GB`; a number alone is bytes.
 fn size(flag: &str, text: &str) -> Result<u64, Failure> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
@@ -164,6 +204,14 @@ mod tests {
         );
         for nonsense in ["", "s", "-5s", "0s", "5 parsecs", "1e99d", "NaN"] {
             assert_eq!(ms(nonsense), None, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn shares_are_read_with_their_sign_alone() {
+        assert_eq!((share("1%").ok(), share("0.5 %").ok()), (Some(0.01), Some(0.005)));
+        for nonsense in ["1", "0%", "-1%", "101%", "%", "NaN%"] {
+            assert!(share(nonsense).is_err(), "{nonsense}");
         }
     }
 

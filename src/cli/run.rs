@@ -34,7 +34,7 @@ pub(crate) fn run(typed: &RunArgs) -> Result<u8, Failure> {
     let proc = ProcFs::system();
     let nobody = options::target(&proc, &Selector { children: true, ..Selector::default() })?;
     let recording = Session::create_recording(&file, &options, &name)?;
-    let mut session = Session::new(&options, nobody, &name, true, Some(recording), "");
+    let mut session = Session::new(&options, nobody, &name, true, Some(recording), "")?;
     let child = Command::new(program).args(arguments).spawn();
     let mut child = match child {
         Ok(child) => child,
@@ -89,6 +89,7 @@ fn follow(session: &mut Session, schedule: &mut Schedule, child: &mut Child) -> 
             }
             Wake::Tick | Wake::Over => {
                 session.tick(&mut Silent)?;
+                schedule.set_every(session.every());
             }
         }
     }

@@ -1,14 +1,15 @@
 //! The one loop that runs a tick: sample, compare, record, judge, show.
 
+use super::budget::Budget;
 use super::error::Failure;
 use super::on_leak::OnLeak;
 use super::options::SamplingOptions;
 use super::talk;
 use super::wake::{Schedule, Wake};
 use crate::analyse::{Census, Fold};
-use crate::model::{Report, SeriesKey, Tick, Timestamp};
+use crate::model::{Event, EventKind, Report, SeriesKey, Tick, Timestamp};
 use crate::present::live::Live;
-use crate::sample::{ProcFs, Sampler, TargetProcesses, own_cost};
+use crate::sample::{ProcFs, Sampler, TargetProcesses, own_cost, own_readings};
 use crate::store::{Backlog, StoreError, Writer, Written};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -34,6 +35,7 @@ pub(crate) struct Session {
     runs: bool,
     messages: Vec<String>,
     on_leak: Option<OnLeak>,
+    budget: Budget,
 }
 
 impl Session {
@@ -46,11 +48,11 @@ impl Session {
         follows: bool,
         recording: Option<Writer>,
         shown: &str,
-    ) -> Self {
+    ) -> Result<Self, Failure> {
         let file = recording.as_ref().map(|writer| writer.path().display().to_string()).unwrap_or_default();
-        Session {
+        Ok(Session {
             target,
-            sampler: Sampler::new(&ProcFs::system(), options.metrics.clone(), options.metric_limit()),
+            sampler: options.sampler(&ProcFs::system())?,
             census: Census::new(options.every),
             fold: Fold::new(file, follows.then(|| name.to_owned()), options.every.as_secs_f64()),
             backlog: recording.map(Backlog::new),
@@ -60,8 +62,9 @@ impl Session {
             follows,
             runs: false,
             messages: Vec::new(),
+            budget: Budget::new(options.every, options.max_cost),
             on_leak: options.on_leak.clone().map(OnLeak::start),
-        }
+        })
     }
 
     /// Makes the recording of a target called `name`.
@@ -77,6 +80,7 @@ impl Session {
                     if !self.tick(live)? {
                         return Ok(());
                     }
+                    schedule.set_every(self.every());
                 }
                 Wake::Signal { .. } | Wake::Over => return Ok(()),
             }
@@ -98,8 +102,12 @@ impl Session {
             self.messages.push("no process of the target runs any more: waiting for the next".to_owned());
         }
         let alive = !self.follows || runs || self.target.waits_for_more();
+        let mut cost = own_cost();
+        snapshot.readings.extend(own_readings(&cost));
         let mut tick = self.census.advance(&snapshot, self.fold.population());
-        tick.cost = Some(own_cost());
+        cost.share = self.budget.spend(tick.at, cost.cpu_seconds);
+        tick.cost = Some(cost);
+        self.keep_within_budget(&mut tick);
         if self.backlog.as_ref().is_some_and(|backlog| backlog.dropped > 0) {
             tick.notes
                 .push("the values of some ticks were given up: the recording could not be written for too long".into());
@@ -135,6 +143,23 @@ impl Session {
         }
         live.tick(self.fold.report(), value)?;
         Ok(alive)
+    }
+
+    /// Lengthens the interval where watching costs more than it may, and has the tick say so.
+    fn keep_within_budget(&mut self, tick: &mut Tick) {
+        let before = self.budget.every();
+        let Some(said) = self.budget.keep_within(tick.cost.and_then(|cost| cost.share)) else { return };
+        if self.budget.every() != before {
+            tick.every = Some(self.budget.every());
+            tick.events.push(Event { at: tick.at, process: None, kind: EventKind::Interval, text: said.clone() });
+            self.census.set_every(self.budget.every());
+        }
+        tick.notes.push(said);
+    }
+
+    /// The interval from here on.
+    pub(crate) fn every(&self) -> Duration {
+        self.budget.every()
     }
 
     /// Finds the series that is shown; says so where the first tick has none of that name.
@@ -229,6 +254,7 @@ impl Clock {
     }
 }
 
-fn wall() -> Timestamp {
+/// The wall clock's time.
+pub(crate) fn wall() -> Timestamp {
     Timestamp(0) + SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

@@ -69,6 +69,20 @@ impl Schedule {
         self.until = length.map(|length| self.start + length);
     }
 
+    /// Goes on at this interval, from the tick that was due last.
+    pub(crate) fn set_every(&mut self, every: Duration) {
+        if every != self.every {
+            self.start += self.every * self.next.saturating_sub(1);
+            self.every = every;
+            self.next = 1;
+        }
+    }
+
+    /// Where to send what else ends the loop.
+    pub(crate) fn waker(&self) -> Sender<Wake> {
+        self.send.clone()
+    }
+
     /// Wakes the loop when the last of these processes ends, at that moment. Where the kernel has no pidfd the next tick
     /// notices.
     pub(crate) fn watch_ends(&self, pids: impl IntoIterator<Item = u32>) {
@@ -110,6 +124,21 @@ fn ignored_signals() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_new_interval_counts_from_the_last_tick() {
+        let mut schedule = Schedule::start(Duration::from_millis(50), false).expect("starts");
+        let begun = schedule.start;
+        for _ in 0..3 {
+            assert_eq!(schedule.wait(), Wake::Tick);
+        }
+        schedule.set_every(Duration::from_millis(200));
+        schedule.set_every(Duration::from_millis(200));
+        let due = schedule.start + schedule.every * schedule.next;
+        assert!(due >= begun + Duration::from_millis(300), "{:?}", due - begun);
+        assert_eq!(schedule.wait(), Wake::Tick);
+        assert!(Instant::now() >= due && schedule.next == 2);
+    }
 
     #[test]
     fn a_late_tick_is_not_made_up_for_and_nothing_drifts() {

@@ -5,7 +5,7 @@ use super::error::{Failure, exit};
 use super::options::{self, EVERY_DEFAULT, SamplingOptions};
 use super::session::Session;
 use super::wake::Schedule;
-use super::{called_as, is_watched_by_a_person, talk};
+use super::{called_as, is_watched_by_a_person, talk, terminal_size};
 use crate::model::{Address, ProcessId, Report, duration_words};
 use crate::present::live::{CsvLines, Live, PlainLines, Screen, Silent};
 use crate::present::{doctor, text};
@@ -66,7 +66,6 @@ fn follow(watching: &Watching) -> Result<u8, Failure> {
     }
     let proc = ProcFs::system();
     let mut target = options::target(&proc, watching.selector)?;
-    target.check_access()?;
     let members = target.members();
     let follows = !watching.selector.is_empty();
     if follows && members.is_empty() {
@@ -122,9 +121,9 @@ fn open_session(
     match writer {
         Err(failure) if watching.sampling.output.is_none() && watching.form != Form::Silent => {
             talk(&format!("unclosed: {}; nothing is recorded. --output FILE records elsewhere.", failure.message));
-            Ok(Session::new(options, target, name, follows, None, shown))
+            Session::new(options, target, name, follows, None, shown)
         }
-        writer => Ok(Session::new(options, target, name, follows, Some(writer?), shown)),
+        writer => Session::new(options, target, name, follows, Some(writer?), shown),
     }
 }
 
@@ -201,12 +200,4 @@ fn address_writer(resolve: bool) -> Box<dyn FnMut(&Address) -> String> {
         names.wait(Duration::ZERO);
         names.name(address)
     })
-}
-
-/// The terminal's columns and rows; 80 by 24 where it doesn't say.
-fn terminal_size() -> (usize, usize) {
-    rustix::termios::tcgetwinsize(io::stdout())
-        .ok()
-        .filter(|size| size.ws_col > 0 && size.ws_row > 0)
-        .map_or((80, 24), |size| (usize::from(size.ws_col), usize::from(size.ws_row)))
 }

@@ -32,10 +32,14 @@ pub struct Detail {
     /// True of a file that has no name any more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deleted: Option<bool>,
+    /// True of a descriptor made with `O_PATH`: it names the file, which can be neither read nor written by it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path_only: Option<bool>,
     /// Which end of a pipe: `read`, `write`, or `both` of a FIFO opened for both.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub end: Option<String>,
-    /// Who holds the other end of the pipe: processes and their descriptors, where `/proc` let us see them.
+    /// Who holds the other end of the pipe: processes and their descriptors. Empty where nobody does, which only one who
+    /// may see every process of the machine can say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub other_end: Option<Vec<PipeEnd>>,
     /// The number an eventfd stands at.
@@ -47,7 +51,7 @@ pub struct Detail {
     /// How many inotify watches or fanotify marks it has.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub watches: Option<u64>,
-    /// The clock of a timerfd: `realtime`, `monotonic`, `boottime`.
+    /// The clock of a timerfd: `realtime`, `monotonic`, `boottime`, `realtime_alarm`, `boottime_alarm`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clock: Option<String>,
     /// The interval of a timerfd in seconds; 0 of one that rings once.
@@ -56,7 +60,7 @@ pub struct Detail {
     /// The signals of a signalfd, by name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signals: Option<Vec<String>>,
-    /// The process that a pidfd refers to; -1 once it has ended.
+    /// The process that a pidfd refers to; -1 once it has ended and was waited for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pid: Option<i64>,
     /// The device's number, `major:minor`.

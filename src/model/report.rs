@@ -43,6 +43,8 @@ pub struct Judged {
     pub findings: Vec<Finding>,
     /// The verdict on each series alone, in the order of their keys.
     pub series: Vec<SeriesReport>,
+    /// The latest values of what watching itself costs, which nobody judges.
+    pub own: Vec<(Series, Option<f64>)>,
     /// The probability that it is leaked, of each resource where one could be told.
     pub leak_probability: BTreeMap<LifetimeId, f64>,
 }
@@ -70,7 +72,7 @@ pub struct Report {
     pub to: Timestamp,
     /// How many ticks.
     pub ticks: u64,
-    /// The interval that was asked for, in seconds; of a log the usual one.
+    /// The interval, in seconds, as it is at the end; of a log the usual one.
     pub every_seconds: Option<f64>,
     /// The holes between them.
     pub gaps: Vec<Gap>,

@@ -13,6 +13,8 @@ pub enum Unit {
     Count,
     /// Bytes, `By` there.
     Bytes,
+    /// Seconds, `s` there.
+    Seconds,
 }
 
 impl Unit {
@@ -21,12 +23,17 @@ impl Unit {
         match self {
             Unit::Count => "1",
             Unit::Bytes => "By",
+            Unit::Seconds => "s",
         }
     }
 
     /// Reads the code; anything unknown is a count.
     pub fn parse(code: &str) -> Unit {
-        if code == "By" { Unit::Bytes } else { Unit::Count }
+        match code {
+            "By" => Unit::Bytes,
+            "s" => Unit::Seconds,
+            _ => Unit::Count,
+        }
     }
 }
 
@@ -41,6 +48,13 @@ pub struct Series {
     pub unit: Unit,
     /// The one process it is of; `None` for the whole target.
     pub process: Option<ProcessKey>,
+}
+
+impl Series {
+    /// True of what watching itself costs (`own:memory`): it is told and never judged, for it is not the target's.
+    pub fn is_own(&self) -> bool {
+        self.name.starts_with("own:")
+    }
 }
 
 /// Where a series breaks.

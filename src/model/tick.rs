@@ -1,6 +1,7 @@
 //! What one tick adds to what is known: the step of the fold, live and in replay.
 
 use super::{Activity, Gap, Lifetime, LifetimeId, Limit, Process, ProcessKey, Series, SeriesKey, Timestamp};
+use std::time::Duration;
 
 /// One tick.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +34,8 @@ pub struct Tick {
     pub notes: Vec<String>,
     /// What watching has cost so far.
     pub cost: Option<Cost>,
+    /// The interval from here on, where it has changed.
+    pub every: Option<Duration>,
 }
 
 /// What a resource has carried by now.
@@ -79,15 +82,18 @@ pub enum EventKind {
     Ended,
     /// A restart that a series shows: a counter that fell to its beginning.
     Restart,
+    /// The interval between ticks became another.
+    Interval,
     /// A mark that a person put there.
     Mark,
 }
 
 impl EventKind {
-    const NAMES: [(EventKind, &'static str); 4] = [
+    const NAMES: [(EventKind, &'static str); 5] = [
         (EventKind::Started, "started"),
         (EventKind::Ended, "ended"),
         (EventKind::Restart, "restart"),
+        (EventKind::Interval, "interval"),
         (EventKind::Mark, "mark"),
     ];
 
@@ -107,8 +113,10 @@ impl EventKind {
 pub struct Cost {
     /// User and system CPU time since the start, in seconds.
     pub cpu_seconds: f64,
-    /// Resident memory now, in bytes.
-    pub memory_bytes: u64,
-    /// Descriptors of our own now.
-    pub descriptors: u64,
+    /// Resident memory now, in bytes; `None` where `/proc/self` can't be read.
+    pub memory_bytes: Option<u64>,
+    /// Descriptors of our own now; `None` as above.
+    pub descriptors: Option<u64>,
+    /// The share of one core over the latest ticks; `None` before there are two, and in a replay.
+    pub share: Option<f64>,
 }

@@ -29,6 +29,9 @@ pub fn report(report: &Report, with_closed: bool) -> Value {
             "verdict": finding_object(&it.verdict),
         })
     });
+    let own = report.judged.own.iter().map(|(series, last)| {
+        json!({"name": series.name, "unit": series.unit.code(), "last": last.map(number), "verdict": null})
+    });
     let probabilities = &report.judged.leak_probability;
     let closed = report.population.closed.values().filter(|it| with_closed || probabilities.contains_key(&it.id));
     let resources = report.population.open.values().chain(closed).map(|lifetime| reported(report, lifetime));
@@ -48,7 +51,7 @@ pub fn report(report: &Report, with_closed: bool) -> Value {
         "limits": report.limits.iter().map(|it| json!({"name": it.name, "series": it.series, "value": number(it.value)})).collect::<Value>(),
         "verdict": verdict,
         "findings": report.judged.findings.iter().map(finding_object).collect::<Value>(),
-        "series": series.collect::<Value>(),
+        "series": series.chain(own).collect::<Value>(),
         "resources": resources.collect::<Value>(),
         "closed_total": report.population.closed_total,
         "events": report.events.iter().map(|it| json!({"at": it.at, "kind": it.kind.name(), "text": it.text})).collect::<Value>(),
@@ -89,7 +92,7 @@ pub(super) fn reported(report: &Report, lifetime: &Lifetime) -> Value {
 pub fn list(target_now: &Target, at: Timestamp, open: &[Lifetime]) -> Value {
     json!({
         "schema": SCHEMA,
-        "target": target(target_now, &processes::shares_of(target_now, open, |_| false), false),
+        "target": target(target_now, &processes::shares_of(open, |_| false), false),
         "at": at,
         "resources": open.iter().map(|it| listed(it, target_now)).collect::<Value>(),
     })
@@ -204,7 +207,7 @@ fn number(value: f64) -> Value {
 }
 
 /// Seconds to the millisecond, which is more than polling knows.
-fn seconds(value: f64) -> Value {
+pub(super) fn seconds(value: f64) -> Value {
     number((value * 1000.0).round() / 1000.0)
 }
 

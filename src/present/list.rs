@@ -1,7 +1,8 @@
 //! One look at what is open, as `lsof` shows it.
 
+use super::detail::detail_words;
 use super::table::{self, Align};
-use crate::model::{Address, Holder, Kind, Lifetime, Process, SocketType, State, Target};
+use crate::model::{Address, Detail, Holder, Kind, Lifetime, Process, SocketType, State, Target};
 use std::io::{self, Write};
 
 /// How an address is written: as numbers, or by name.
@@ -31,7 +32,7 @@ pub fn text(out: &mut dyn Write, target: &Target, open: &[Lifetime], address: Ad
                 type_name(it).to_owned(),
                 node(it),
                 silent.unwrap_or_default(),
-                name(it, address),
+                [name(it, address), detail(it)].join(" ").trim_end().to_owned(),
             ]
         })
         .collect();
@@ -42,7 +43,7 @@ pub fn text(out: &mut dyn Write, target: &Target, open: &[Lifetime], address: Ad
 pub fn csv(out: &mut dyn Write, target: &Target, open: &[Lifetime], address: AddressWriter) -> io::Result<()> {
     writeln!(
         out,
-        "command,pid,user,fd,access,kind,type,node,local,remote,state,silent_seconds,bytes_sent,bytes_received,name"
+        "command,pid,user,fd,access,kind,type,node,local,remote,state,silent_seconds,bytes_sent,bytes_received,name,detail"
     )?;
     for (process, holder, it) in rows(target, open) {
         let resource = &it.resource;
@@ -64,6 +65,7 @@ pub fn csv(out: &mut dyn Write, target: &Target, open: &[Lifetime], address: Add
             number(resource.activity.bytes_sent),
             number(resource.activity.bytes_received),
             name(it, address),
+            resource.detail.as_deref().map(detail_words).unwrap_or_default(),
         ];
         writeln!(out, "{}", cells.map(|cell| table::csv_cell(&cell)).join(","))?;
     }
@@ -111,6 +113,16 @@ fn node(lifetime: &Lifetime) -> String {
         Kind::Raw if resource.local.is_some() => "RAW".to_owned(),
         _ => resource.inode.map(|inode| inode.to_string()).unwrap_or_default(),
     }
+}
+
+/// What the table says behind the NAME: all but a socket's, whose NAME is full, and what the NAME says already.
+fn detail(lifetime: &Lifetime) -> String {
+    let resource = &lifetime.resource;
+    if resource.socket_type.is_some() || resource.local.is_some() {
+        return String::new();
+    }
+    let Some(detail) = resource.detail.as_deref() else { return String::new() };
+    detail_words(&Detail { deleted: None, ..detail.clone() })
 }
 
 /// lsof's NAME: `10.0.0.1:43162->10.0.0.5:5432 (ESTABLISHED)`; of a Unix socket its name, its type and its peer.

@@ -1,8 +1,8 @@
 //! What `watch` shows while it watches: one screen that is drawn anew, plain lines, or `unix_time,value`.
 
-use super::table::printable;
-use super::text::{self, bytes};
-use crate::model::{Address, Lifetime, Report, Timestamp, Unit, duration_words};
+use super::canvas::Canvas;
+use super::text;
+use crate::model::{Address, Lifetime, Report, Timestamp, duration_words};
 use std::collections::VecDeque;
 use std::io::{self, Write};
 
@@ -73,7 +73,8 @@ impl<W: Write> PlainLines<W> {
 impl<W: Write> Live for PlainLines<W> {
     fn tick(&mut self, report: &Report, _value: Option<f64>) -> io::Result<()> {
         let leaked = report.judged.leak_probability.keys().filter(|id| report.judged.is_leaked(**id)).count();
-        writeln!(self.out, "{} {} leaked {leaked}", text::moment(report.to), numbers(report, " "))?;
+        let own = text::own_cost(report).map(|own| format!(" (unclosed: {own})")).unwrap_or_default();
+        writeln!(self.out, "{} {} leaked {leaked}{own}", text::moment(report.to), numbers(report, " "))?;
         if let Some(finding) = report.verdict() {
             let word = finding.kind.word().to_owned();
             if self.said.as_ref() != Some(&word) {
@@ -102,21 +103,19 @@ fn numbers(report: &Report, between: &str) -> String {
     let processes = (running > 1).then(|| format!("processes {running}"));
     let series = report.judged.series.iter().filter(|it| wanted(&it.series.name)).filter_map(|it| {
         let last = it.last?;
-        let value = if it.series.unit == Unit::Bytes { bytes(last) } else { text::figure(last) };
-        Some(format!("{} {value}", it.series.name))
+        Some(format!("{} {}", it.series.name, text::measure(last, it.series.unit)))
     });
     processes.into_iter().chain(series).collect::<Vec<_>>().join(between)
 }
 
 /// One screen, drawn anew at each tick on the terminal's other screen, so that what was there before comes back.
 pub struct Screen<W: Write> {
-    out: W,
+    canvas: Canvas<W>,
     size: Box<dyn Fn() -> (usize, usize)>,
     recording: String,
     /// How an address is written: as numbers, or by name as soon as that is known.
     address: Box<dyn FnMut(&Address) -> String>,
     chart: VecDeque<Option<f64>>,
-    begun: bool,
     messages: Vec<String>,
 }
 
@@ -128,7 +127,7 @@ impl<W: Write> Screen<W> {
         recording: String,
         address: Box<dyn FnMut(&Address) -> String>,
     ) -> Self {
-        Screen { out, size, recording, address, chart: VecDeque::new(), begun: false, messages: Vec::new() }
+        Screen { canvas: Canvas::new(out), size, recording, address, chart: VecDeque::new(), messages: Vec::new() }
     }
 
     fn lines(&mut self, report: &Report, width: usize, height: usize) -> Vec<String> {
@@ -148,7 +147,8 @@ impl<W: Write> Screen<W> {
             }
         }
         lines.push(String::new());
-        lines.push(numbers(report, "   "));
+        let own = text::own_cost(report).map(|own| format!("   unclosed: {own}")).unwrap_or_default();
+        lines.push(format!("{}{own}", numbers(report, "   ")));
         lines.extend(chart(&self.chart, width, 6.min(height / 4)));
         lines.push(String::new());
         let room = height.saturating_sub(lines.len() + 3);
@@ -170,19 +170,8 @@ impl<W: Write> Live for Screen<W> {
             self.chart.pop_front();
         }
         let (width, height) = (self.size)();
-        let mut frame = String::new();
-        if !std::mem::replace(&mut self.begun, true) {
-            // The other screen, without a cursor.
-            frame.push_str("\x1b[?1049h\x1b[?25l");
-        }
-        frame.push_str("\x1b[H");
-        for (row, line) in self.lines(report, width, height).iter().take(height).enumerate() {
-            let line: String = printable(line).chars().take(width).collect();
-            frame.push_str(&format!("\x1b[{};1H\x1b[2K{line}", row + 1));
-        }
-        frame.push_str("\x1b[J");
-        self.out.write_all(frame.as_bytes())?;
-        self.out.flush()
+        let lines = self.lines(report, width, height);
+        self.canvas.draw(&lines, width, height)
     }
 
     fn message(&mut self, text: &str) {
@@ -190,9 +179,7 @@ impl<W: Write> Live for Screen<W> {
     }
 
     fn end(&mut self) -> io::Result<()> {
-        if std::mem::replace(&mut self.begun, false) {
-            self.out.write_all(b"\x1b[?25h\x1b[?1049l")?;
-            self.out.flush()?;
+        if self.canvas.end()? {
             for message in self.messages.drain(..) {
                 let _ = writeln!(io::stderr(), "unclosed: {message}");
             }

@@ -1,5 +1,7 @@
 //! What a person or a program is shown: text, JSON, CSV, the live screen, the page.
 
+pub mod canvas;
+mod detail;
 pub mod doctor;
 pub mod json;
 pub mod list;
@@ -9,3 +11,4 @@ mod processes;
 pub mod replay;
 pub mod table;
 pub mod text;
+pub mod top;

@@ -174,6 +174,23 @@ pub fn figure(value: f64) -> String {
     }
 }
 
+/// A value in its unit.
+pub fn measure(value: f64, unit: Unit) -> String {
+    match unit {
+        Unit::Count => figure(value),
+        Unit::Bytes => bytes(value),
+        Unit::Seconds => format!("{value:.2} s"),
+    }
+}
+
+/// What watching costs now: the share of one core and the memory, as far as they are known.
+pub fn own_cost(report: &Report) -> Option<String> {
+    let cost = report.cost?;
+    let share = cost.share.map(|share| format!("{:.2}% of a core", 100.0 * share));
+    let memory = cost.memory_bytes.map(|memory| bytes(memory as f64));
+    Some(share.into_iter().chain(memory).collect::<Vec<_>>().join(", "))
+}
+
 /// Bytes in the largest unit that leaves a figure before the point, as the page has them.
 pub fn bytes(value: f64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
@@ -308,10 +325,15 @@ fn series(out: &mut dyn Write, report: &Report) -> io::Result<()> {
         .iter()
         .map(|it| {
             let why = if above == Some(&it.verdict.sentence) { "as above" } else { &it.verdict.sentence };
-            let last = it.last.map(|last| if it.series.unit == Unit::Bytes { bytes(last) } else { figure(last) });
+            let last = it.last.map(|last| measure(last, it.series.unit));
             vec![it.series.name.clone(), last.unwrap_or_default(), it.verdict.kind.word().to_owned(), why.to_owned()]
         })
         .collect();
+    let own = report.judged.own.iter().map(|(series, last)| {
+        let last = last.map(|last| measure(last, series.unit)).unwrap_or_default();
+        vec![series.name.clone(), last, String::new(), "of unclosed itself: not judged".to_owned()]
+    });
+    let cells: Vec<Vec<String>> = cells.into_iter().chain(own).collect();
     let columns = [("NAME", Align::Left), ("LAST", Align::Right), ("VERDICT", Align::Left), ("WHY", Align::Left)];
     table::write(out, &columns, &cells, 2)
 }
@@ -330,8 +352,8 @@ fn notes(out: &mut dyn Write, report: &Report) -> io::Result<()> {
             out,
             "\nWatching cost {:.2} s of CPU ({share:.2}% of one core), {} of memory, {} descriptors.",
             cost.cpu_seconds,
-            bytes(cost.memory_bytes as f64),
-            cost.descriptors
+            cost.memory_bytes.map_or_else(|| "an unknown amount".to_owned(), |memory| bytes(memory as f64)),
+            cost.descriptors.map_or_else(|| "an unknown number of".to_owned(), |count| count.to_string())
         )?;
     }
     Ok(())

@@ -78,6 +78,11 @@ impl Holdings {
         self.held.insert(process.pid, (process.clone(), seen));
     }
 
+    /// True of a process that could be read.
+    pub(super) fn knows(&self, pid: u32) -> bool {
+        self.held.contains_key(&pid)
+    }
+
     /// Forgets a process that has ended, or that is the target's no more.
     pub(super) fn forget(&mut self, pid: u32) {
         if let Some((process, seen)) = self.held.remove(&pid) {

@@ -1,64 +1,92 @@
 //! Live readers of the system. A [`Sampler`] takes one [`Snapshot`] a tick; it sees only [`crate::model`].
 
 mod cgroup;
+mod closed;
 mod descriptors;
 mod holdings;
 mod iterator;
+mod join;
 mod limits;
 mod machine;
 mod memory;
 mod metrics;
 mod own_cost;
+mod pass;
+mod peers;
 mod probe;
 mod procfs;
 mod resolve;
 mod sockets;
 mod target;
-mod walk;
+mod way;
 
 pub use cgroup::{CgroupPath, UnitName};
 pub use machine::MachineReader;
 pub use metrics::{Metric, MetricError};
-pub use own_cost::own_cost;
+pub use own_cost::{own_cost, own_readings};
 pub use probe::probe;
 pub use procfs::{ProcFs, ReadError};
 pub use resolve::Resolver;
 pub use target::{CommandPattern, Pattern, Rule, RuleError, TargetProcesses};
+pub use way::{Source, SourceError};
 
-use crate::model::{Limit, Process, ProcessId, Sighting, Snapshot, Timestamp};
-use descriptors::DescriptorReader;
+use crate::model::{Process, ProcessId, Reading, Sighting, Snapshot, Timestamp, Unit};
+use closed::ClosedProcesses;
+use descriptors::inotify_limits;
 use holdings::Holdings;
 use memory::Memory;
 use metrics::MetricWorkers;
+use sockets::SocketTable;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
-use walk::Walk;
+use way::Way;
+
+/// How much is asked of what is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// What a tick needs.
+    Tick,
+    /// Every detail of every descriptor, whatever it costs: for one look that a person waits for.
+    Details,
+}
 
 /// Reads a target again and again.
 #[derive(Debug)]
 pub struct Sampler {
     proc: ProcFs,
-    walk: Walk,
+    way: Way,
+    with_details: bool,
     holdings: Holdings,
+    closed: ClosedProcesses,
     metrics: MetricWorkers,
     processes: HashMap<ProcessId, Process>,
 }
 
 impl Sampler {
-    /// A sampler of processes under `proc` that takes `metrics` besides; each may take `metric_limit` a tick.
-    pub fn new(proc: &ProcFs, metrics: Vec<Metric>, metric_limit: Duration) -> Self {
-        Sampler {
+    /// A sampler of processes under `proc`, by the fastest way that `source` allows. Fails where that names one that
+    /// doesn't work here.
+    pub fn new(proc: &ProcFs, source: Source, depth: Depth) -> Result<Self, SourceError> {
+        let with_details = depth == Depth::Details;
+        Ok(Sampler {
             proc: proc.clone(),
-            walk: Walk::new(proc),
+            way: Way::choose(proc, source, with_details)?,
+            with_details,
             holdings: Holdings::default(),
-            metrics: MetricWorkers::start(metrics, metric_limit),
+            closed: ClosedProcesses::default(),
+            metrics: MetricWorkers::start(Vec::new(), Duration::ZERO),
             processes: HashMap::new(),
-        }
+        })
     }
 
-    /// How sockets are read, for a person.
+    /// Takes these numbers besides; each may take `limit` a tick.
+    pub fn and_metrics(mut self, metrics: Vec<Metric>, limit: Duration) -> Self {
+        self.metrics = MetricWorkers::start(metrics, limit);
+        self
+    }
+
+    /// How descriptors are read, for a person.
     pub fn source(&self) -> &'static str {
-        self.walk.sockets.source()
+        self.way.words()
     }
 
     /// Reads the processes now. Those that end meanwhile are left out of the snapshot.
@@ -68,29 +96,33 @@ impl Sampler {
         let mut memory = Memory::default();
         self.forget_ended(members);
         let processes: Vec<_> = members.iter().map(|id| self.read_process(id, &mut memory)).collect();
-        let read = self.walk.read(members, at);
+        let read = self.way.read(members, at);
+        let mut around = SocketTable::default();
         for ((id, process), read) in members.iter().zip(processes).zip(read) {
             match process.and_then(|process| read.map(|()| process)) {
                 Ok(process) => {
                     snapshot.processes.push(process);
-                    self.holdings.update(id, self.walk.seen(id.pid));
+                    self.way.tell(id, &mut self.holdings);
                 }
                 Err(ReadError::Gone(_)) => self.forget(id),
-                Err(error) => {
-                    snapshot.unreadable.push(id.clone());
-                    snapshot.unseen.push(unreadable_words(&error, id.pid));
-                }
+                Err(error) => self.look_from_outside(id, &error, &mut around, &mut snapshot),
             }
         }
         self.add_changes(&mut snapshot);
+        self.closed.take(around, &self.holdings, &mut snapshot);
         if memory.processes > 0 {
             memory.readings(&mut snapshot.readings);
             let pids: Vec<u32> = snapshot.processes.iter().map(|process| process.id.pid).collect();
             let (limits, nearest) = limits::of(&self.proc, &pids);
-            snapshot.limits = limits;
+            snapshot.limits.extend(limits);
             snapshot.readings.extend(nearest);
+            if let Some(watches) = self.way.inotify_watches() {
+                let value = Ok(watches as f64);
+                snapshot.readings.push(Reading { series: "inotify_watches".into(), unit: Unit::Count, value });
+                snapshot.limits.append(&mut inotify_limits(&self.proc));
+            }
         }
-        snapshot.unseen.append(&mut self.walk.sockets.notes.clone());
+        snapshot.unseen.extend(self.way.notes());
         self.metrics.finish(&mut snapshot.readings);
         snapshot
     }
@@ -110,12 +142,37 @@ impl Sampler {
         }
     }
 
+    /// A process that could not be read: what it held before stands; where it never could be, the sockets around it are
+    /// told, and how many descriptors it has.
+    fn look_from_outside(
+        &mut self,
+        id: &ProcessId,
+        error: &ReadError,
+        around: &mut SocketTable,
+        snapshot: &mut Snapshot,
+    ) {
+        let is_closed = matches!(error, ReadError::Denied { .. }) && !self.holdings.knows(id.pid);
+        let outside = if is_closed { self.way.outside(id.pid) } else { None };
+        match (outside, self.processes.get(id)) {
+            (Some(Ok(outside)), Some(process)) => {
+                snapshot.processes.push(process.clone());
+                snapshot.descriptors_unseen += self.proc.descriptors(id.pid).unwrap_or(0);
+                around.extend(outside.sockets.iter().map(|(inode, row)| (*inode, row.clone())));
+                snapshot.unseen.push(outside.words);
+            }
+            _ => {
+                snapshot.unreadable.push(id.clone());
+                snapshot.unseen.push(unreadable_words(error, id.pid));
+            }
+        }
+    }
+
     /// Adds what is new or has changed of what the processes hold.
     fn add_changes(&mut self, snapshot: &mut Snapshot) {
         let changes = self.holdings.changes();
         for identity in changes.touched {
             let holders = self.holdings.holders(identity);
-            if let Some(resource) = holders.iter().find_map(|holder| self.walk.resource(holder)) {
+            if let Some(resource) = holders.iter().find_map(|holder| self.way.resource(holder)) {
                 snapshot.sightings.push(Sighting { resource, holders: holders.to_vec() });
             }
         }
@@ -132,37 +189,8 @@ impl Sampler {
 
     fn forget(&mut self, id: &ProcessId) {
         self.processes.remove(id);
-        self.walk.forget(id.pid);
+        self.way.forget(id.pid);
         self.holdings.forget(id.pid);
-    }
-
-    /// Names the processes at the other end of Unix sockets: one walk over every process' descriptors that we may read,
-    /// ended when all are found or `limit` is over.
-    pub fn find_unix_peers(&mut self, snapshot: &mut Snapshot, limit: Duration) {
-        let begun = std::time::Instant::now();
-        let peers = snapshot.sightings.iter().filter_map(|it| it.resource.peer.as_ref().map(|peer| peer.inode));
-        let mut missing: HashSet<u64> = peers.filter(|inode| *inode != 0).collect();
-        let mut owners: HashMap<u64, (u32, i32)> = HashMap::new();
-        let own: Vec<u32> = snapshot.processes.iter().map(|process| process.id.pid).collect();
-        let others = self.proc.pids().into_iter().filter(|pid| !own.contains(pid));
-        for pid in own.iter().copied().chain(others) {
-            if missing.is_empty() || begun.elapsed() > limit {
-                break;
-            }
-            let mut reader = DescriptorReader::new(&self.proc);
-            // One that is closed to us, or gone, has nothing to tell.
-            let _ = reader.read(pid);
-            for slot in reader.slots(pid) {
-                if let Some(inode) = slot.referent.socket_inode().filter(|inode| missing.remove(inode)) {
-                    owners.insert(inode, (pid, slot.fd));
-                }
-            }
-        }
-        for sighting in &mut snapshot.sightings {
-            if let Some(peer) = &mut sighting.resource.peer {
-                peer.owner = owners.get(&peer.inode).copied();
-            }
-        }
     }
 }
 

@@ -4,15 +4,15 @@
 //! The iterator knows no paths. A descriptor that is new and no connection is therefore looked at under `/proc` once, and
 //! again when its file was renamed; where that is closed to us the path is unknown.
 
-use super::descriptors::{DescriptorReader, Referent};
+use super::descriptors::{DescriptorReader, SOCKET_IDENTITY, Slot, Turn};
 use super::holdings::Seen;
-use super::iterator::{Clock, FileIterator, FileKind, ROW_BYTES, Row, SocketDetail};
+use super::iterator::{Clock, FileIterator, FileKind, ROW_BYTES, Row};
+use super::join::{protocol_of, resource_of};
 use super::procfs::{ProcFs, ReadError};
-use super::walk::{protocol_of, resource_of};
 use crate::model::{
     Activity, Address, Descriptor, Identity, Kind, ProcessId, Resource, SocketType, Timestamp, UnixPeer,
 };
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 const AF_NETLINK: u16 = 16;
@@ -20,8 +20,6 @@ const AF_PACKET: u16 = 17;
 const IPPROTO_TCP: u16 = 6;
 const IPPROTO_UDP: u16 = 17;
 const IPPROTO_MPTCP: u16 = 262;
-/// Marks the identity of a socket, as a walk does.
-const SOCKET_IDENTITY: u64 = 8;
 /// Marks the identity of an open file, so that no inode is taken for one.
 const FILE_IDENTITY: u64 = 1 << 62;
 
@@ -43,19 +41,11 @@ struct Known {
     seen: Vec<Seen>,
     clock: Option<Clock>,
     at: Timestamp,
-    /// What can't be told by a row alone, by descriptor.
-    besides: HashMap<i32, Besides>,
-}
-
-/// What is known of a descriptor besides its row.
-#[derive(Debug, Default)]
-struct Besides {
-    /// What `/proc` says of it.
-    referent: Option<Referent>,
-    /// What is told of a socket that is new.
-    socket: Option<SocketDetail>,
-    /// When its offset was last seen to have moved.
-    moved: Option<Timestamp>,
+    /// What can't be told by a row alone: of descriptors that are no sockets, in the order of their numbers.
+    slots: Vec<Slot>,
+    turn: Turn,
+    /// When a file's offset was last seen to have moved, by descriptor.
+    moved: HashMap<i32, Timestamp>,
 }
 
 impl Pass {
@@ -80,17 +70,10 @@ impl Pass {
         }
         let known = self.known.entry(pid).or_default();
         let renewed = known.take(rows.bytes(), rows.clock, at);
-        let mut asks_details = self.with_details;
-        for fd in renewed {
-            let besides = known.besides.entry(fd).or_default();
-            besides.referent = self.descriptors.examine_one(pid, fd).map(|slot| slot.referent);
-            asks_details |= besides.referent.as_ref().is_none_or(|it| it.kind == Kind::Socket);
-        }
-        if asks_details {
-            for detail in self.iterator.details(pid).map_err(failed)? {
-                known.besides.entry(detail.fd).or_default().socket = Some(detail);
-            }
-        }
+        self.descriptors.look_again(pid, &mut known.slots, &mut known.turn, 1);
+        known.slots.extend(renewed.into_iter().filter_map(|fd| self.descriptors.examine_one(pid, fd)));
+        known.slots.sort_unstable_by_key(|slot| slot.fd);
+        known.pass_on_news();
         Ok(())
     }
 
@@ -102,39 +85,76 @@ impl Pass {
     /// What a descriptor of a process that was read refers to; `None` where it isn't held any more.
     pub(super) fn resource(&self, holder: &Descriptor) -> Option<Resource> {
         let known = self.known.get(&holder.process.pid)?;
-        let place = known.seen.binary_search_by_key(&holder.fd, |seen| seen.fd).ok()?;
+        let place = known.place(holder.fd)?;
         let row = Row::new(&known.rows[place * ROW_BYTES..])?;
         let identity = known.seen[place].identity;
-        let besides = known.besides.get(&holder.fd);
+        let slot = known.slot(holder.fd);
         match row.kind() {
-            FileKind::Socket if is_in_table(row) => Some(socket(row, identity, known.clock, besides)),
+            FileKind::Socket if is_in_table(row) => Some(socket(row, identity, known.clock)),
             FileKind::Socket => {
                 let (kind, name) = protocol_of(&self.proc, holder.process.pid, holder.fd)?;
                 let kind = if kind == Kind::Socket { kind_by_family(row) } else { kind };
                 Some(Resource { name, inode: Some(row.inode()), ..Resource::new(identity, kind) })
             }
-            _ => Some(file(row, identity, known.at, besides)),
+            _ => Some(file(row, identity, slot, known.silent_seconds(holder.fd))),
         }
+    }
+
+    /// The watches of all inotify instances that are open, each instance once; `None` where one could not be asked, and
+    /// where there is none.
+    pub(super) fn inotify_watches(&self) -> Option<u64> {
+        let slots = self.known.values().flat_map(|known| known.slots.iter().map(move |slot| (known, slot)));
+        let instances = slots.filter(|(_, slot)| slot.referent.kind == Kind::Inotify);
+        let mut counted = HashSet::new();
+        let mut watches = instances
+            .filter(|(known, slot)| known.place(slot.fd).is_some_and(|at| counted.insert(known.seen[at].identity)))
+            .map(|(_, slot)| slot.referent.detail.as_ref().and_then(|detail| detail.watches));
+        let first = watches.next()??;
+        watches.try_fold(first, |sum, one| Some(sum + one?))
     }
 
     /// Forgets a process that has ended, or that is the target's no more.
     pub(super) fn forget(&mut self, pid: u32) {
         self.known.remove(&pid);
-        self.iterator.forget(pid);
     }
 }
 
 impl Known {
+    /// Where a descriptor stands among the rows.
+    fn place(&self, fd: i32) -> Option<usize> {
+        self.seen.binary_search_by_key(&fd, |seen| seen.fd).ok()
+    }
+
+    fn slot(&self, fd: i32) -> Option<&Slot> {
+        self.slots.binary_search_by_key(&fd, |slot| slot.fd).ok().map(|place| &self.slots[place])
+    }
+
+    /// How long ago a file's offset was seen to have moved.
+    fn silent_seconds(&self, fd: i32) -> Option<f64> {
+        self.moved.get(&fd).map(|moved| self.at.seconds_since(*moved))
+    }
+
+    /// What a look at a slot has found is news of its row.
+    fn pass_on_news(&mut self) {
+        for slot in self.slots.iter().filter(|slot| slot.news) {
+            if let Ok(place) = self.seen.binary_search_by_key(&slot.fd, |seen| seen.fd) {
+                self.seen[place].news = true;
+            }
+        }
+    }
+
     /// Takes in the rows of a pass. Gives back the descriptors that rows alone don't tell and that are new or renamed.
     fn take(&mut self, rows: &[u8], clock: Clock, at: Timestamp) -> Vec<i32> {
         let before = std::mem::replace(&mut self.rows, rows.to_vec());
         let mut before = before.chunks_exact(ROW_BYTES).zip(std::mem::take(&mut self.seen)).peekable();
         let mut seen = Vec::with_capacity(rows.len() / ROW_BYTES);
         let mut renewed = Vec::new();
+        let mut moved = Vec::new();
+        let mut gone = HashSet::new();
         for bytes in rows.chunks_exact(ROW_BYTES) {
             let Some(row) = Row::new(bytes) else { continue };
-            while let Some((_, gone)) = before.next_if(|(_, it)| it.fd < row.fd()) {
-                self.besides.remove(&gone.fd);
+            while let Some((_, it)) = before.next_if(|(_, it)| it.fd < row.fd()) {
+                gone.insert(it.fd);
             }
             let known = before.next_if(|(_, it)| it.fd == row.fd());
             if let Some((_, known)) = known.filter(|(known, _)| *known == bytes) {
@@ -144,18 +164,21 @@ impl Known {
             let now = Seen { fd: row.fd(), access: row.access(), identity: identity_of(row), news: true };
             let known = known.and_then(|(bytes, it)| Row::new(bytes).filter(|_| it.identity == now.identity));
             if known.is_none() {
-                self.besides.remove(&now.fd);
-            } else if known.is_some_and(|known| known.offset() != row.offset()) {
-                self.besides.entry(now.fd).or_default().moved = Some(at);
+                gone.insert(now.fd);
             }
-            if !is_told_by_row(row) && known.is_none_or(|known| known.path() != row.path()) {
+            if known.is_some_and(|known| known.offset() != row.offset()) {
+                moved.push(now.fd);
+            }
+            if row.kind() != FileKind::Socket && known.is_none_or(|known| known.path() != row.path()) {
                 renewed.push(now.fd);
             }
             seen.push(now);
         }
-        for (_, gone) in before {
-            self.besides.remove(&gone.fd);
-        }
+        gone.extend(before.map(|(_, it)| it.fd));
+        self.moved.retain(|fd, _| !gone.contains(fd));
+        self.moved.extend(moved.into_iter().map(|fd| (fd, at)));
+        gone.extend(&renewed);
+        self.slots.retain(|slot| !gone.contains(&slot.fd));
         (self.seen, self.clock, self.at) = (seen, Some(clock), at);
         renewed
     }
@@ -170,11 +193,6 @@ fn identity_of(row: Row) -> Identity {
     let mut hasher = DefaultHasher::new();
     (row.private_data(), row.inode(), row.device()).hash(&mut hasher);
     Identity(FILE_IDENTITY | hasher.finish() >> 2, row.file())
-}
-
-/// True for what needs no look besides: internet sockets.
-fn is_told_by_row(row: Row) -> bool {
-    row.kind() == FileKind::Socket && row.is_inet() && is_in_table(row)
 }
 
 /// True for the sockets that the kernel's tables list, and of which the row says what they do. One that was never bound or
@@ -204,8 +222,7 @@ fn kind_by_family(row: Row) -> Kind {
 }
 
 /// A socket as the tables would have it.
-fn socket(row: Row, identity: Identity, clock: Option<Clock>, besides: Option<&Besides>) -> Resource {
-    let detail = besides.and_then(|besides| besides.socket.as_ref());
+fn socket(row: Row, identity: Identity, clock: Option<Clock>) -> Resource {
     let mut resource = Resource::new(identity, kind_by_family(row));
     resource.inode = Some(row.inode());
     resource.ipv6 = row.is_ipv6();
@@ -217,8 +234,6 @@ fn socket(row: Row, identity: Identity, clock: Option<Clock>, besides: Option<&B
     };
     if resource.kind == Kind::Unix {
         resource.socket_type = row.socket_type();
-        resource.local = detail.and_then(|it| it.name.clone()).map(Address::Unix);
-        resource.remote = detail.and_then(|it| it.peer_name.clone()).map(Address::Unix);
         resource.name = resource.local.as_ref().or(resource.remote.as_ref()).map(Address::to_string);
         resource.peer = row.peer_inode().map(|inode| UnixPeer { inode, owner: None });
     } else {
@@ -229,13 +244,12 @@ fn socket(row: Row, identity: Identity, clock: Option<Clock>, besides: Option<&B
 }
 
 /// Anything but a socket: what `/proc` says of it, or the little that the row does.
-fn file(row: Row, identity: Identity, at: Timestamp, besides: Option<&Besides>) -> Resource {
-    let mut resource = match besides.and_then(|besides| besides.referent.as_ref()) {
-        Some(referent) => Resource { identity, ..resource_of(referent) },
+fn file(row: Row, identity: Identity, slot: Option<&Slot>, silent_seconds: Option<f64>) -> Resource {
+    let mut resource = match slot {
+        Some(slot) => Resource { identity, ..resource_of(&slot.referent) },
         None => Resource { inode: Some(row.inode()), ..Resource::new(identity, kind_of(row.kind())) },
     };
-    let moved = besides.and_then(|besides| besides.moved);
-    resource.activity.silent_seconds = moved.map(|moved| at.seconds_since(moved)).or(resource.activity.silent_seconds);
+    resource.activity.silent_seconds = silent_seconds.or(resource.activity.silent_seconds);
     if let Some(offset) = row.offset() {
         resource.detail.get_or_insert_default().offset = Some(offset);
     }

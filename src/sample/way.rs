@@ -8,9 +8,10 @@
 
 use super::holdings::Holdings;
 use super::iterator::{FileIterator, Unavailable};
+use super::join::Join;
 use super::pass::Pass;
 use super::procfs::{ProcFs, ReadError};
-use super::walk::Walk;
+use super::sockets::Outside;
 use crate::model::{Descriptor, ProcessId, Resource, Timestamp};
 use std::path::Path;
 
@@ -37,19 +38,19 @@ pub struct SourceError(#[from] Unavailable);
 #[derive(Debug)]
 pub(super) enum Way {
     Pass(Box<Pass>),
-    Walk(Box<Walk>),
+    Join(Box<Join>),
 }
 
 impl Way {
     /// The fastest of the ways that `source` allows. Fails where it names one that doesn't work here.
     pub(super) fn choose(proc: &ProcFs, source: Source, with_details: bool) -> Result<Self, SourceError> {
-        let walk = || Way::Walk(Box::new(Walk::new(proc, source != Source::Proc, with_details)));
+        let join = || Way::Join(Box::new(Join::new(proc, source != Source::Proc, with_details)));
         let pass = |iterator| Way::Pass(Box::new(Pass::new(proc, iterator, with_details)));
         match source {
             Source::Bpf => Ok(pass(FileIterator::open()?)),
             // A tree that only looks like `/proc` has no kernel behind it.
-            Source::Auto if proc.root() == Path::new("/proc") => Ok(FileIterator::open().map_or_else(|_| walk(), pass)),
-            Source::Auto | Source::SockDiag | Source::Proc => Ok(walk()),
+            Source::Auto if proc.root() == Path::new("/proc") => Ok(FileIterator::open().map_or_else(|_| join(), pass)),
+            Source::Auto | Source::SockDiag | Source::Proc => Ok(join()),
         }
     }
 
@@ -57,7 +58,7 @@ impl Way {
     pub(super) fn words(&self) -> &'static str {
         match self {
             Way::Pass(_) => "the kernel's file iterator (BPF)",
-            Way::Walk(walk) => walk.sockets.source(),
+            Way::Join(join) => join.sockets.source(),
         }
     }
 
@@ -65,7 +66,7 @@ impl Way {
     pub(super) fn read(&mut self, processes: &[ProcessId], at: Timestamp) -> Vec<Result<(), ReadError>> {
         match self {
             Way::Pass(pass) => pass.read(processes, at),
-            Way::Walk(walk) => walk.read(processes, at),
+            Way::Join(join) => join.read(processes, at),
         }
     }
 
@@ -73,7 +74,7 @@ impl Way {
     pub(super) fn tell(&self, process: &ProcessId, holdings: &mut Holdings) {
         match self {
             Way::Pass(pass) => holdings.update(process, pass.seen(process.pid)),
-            Way::Walk(walk) => holdings.update(process, walk.seen(process.pid)),
+            Way::Join(join) => holdings.update(process, join.seen(process.pid)),
         }
     }
 
@@ -81,7 +82,15 @@ impl Way {
     pub(super) fn resource(&self, holder: &Descriptor) -> Option<Resource> {
         match self {
             Way::Pass(pass) => pass.resource(holder),
-            Way::Walk(walk) => walk.resource(holder),
+            Way::Join(join) => join.resource(holder),
+        }
+    }
+
+    /// The sockets around a process whose descriptors are closed to us; none where they are open to this way.
+    pub(super) fn outside(&mut self, pid: u32) -> Option<Result<Outside, ReadError>> {
+        match self {
+            Way::Pass(_) => None,
+            Way::Join(join) => Some(join.sockets.outside(pid)),
         }
     }
 
@@ -89,15 +98,26 @@ impl Way {
     pub(super) fn forget(&mut self, pid: u32) {
         match self {
             Way::Pass(pass) => pass.forget(pid),
-            Way::Walk(walk) => walk.forget(pid),
+            Way::Join(join) => join.forget(pid),
+        }
+    }
+
+    /// The watches of all inotify instances that are open; `None` where there has never been one, or it can't be told.
+    pub(super) fn inotify_watches(&self) -> Option<u64> {
+        match self {
+            Way::Pass(pass) => pass.inotify_watches(),
+            Way::Join(join) => join.descriptors.inotify_watches(),
         }
     }
 
     /// What it can't see, and why.
-    pub(super) fn notes(&self) -> &[String] {
+    pub(super) fn notes(&self) -> Vec<String> {
         match self {
-            Way::Pass(_) => &[],
-            Way::Walk(walk) => &walk.sockets.notes,
+            Way::Pass(_) => Vec::new(),
+            Way::Join(join) => {
+                let identity = join.descriptors.note().map(str::to_owned);
+                join.sockets.notes.iter().cloned().chain(identity).collect()
+            }
         }
     }
 }

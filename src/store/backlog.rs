@@ -158,6 +158,7 @@ impl Owed {
             events,
             notes,
             cost,
+            every,
         } = next.tick;
         let tick = &mut self.tick;
         // What it had carried before is told again, by either list.
@@ -181,6 +182,7 @@ impl Owed {
         tick.events.extend(events);
         tick.notes.extend(notes);
         tick.cost = cost.or(tick.cost);
+        tick.every = every.or(tick.every);
         self.verdicts.extend(next.verdicts);
         for (group, added) in next.tallies {
             let tally = self.tallies.entry(group).or_default();

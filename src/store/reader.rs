@@ -172,8 +172,8 @@ impl Recording {
             cost: self
                 .connection
                 .query_row("SELECT cpu_seconds, memory_bytes, descriptors FROM cost", [], |row| {
-                    let memory_bytes = row.get::<_, i64>(1)? as u64;
-                    Ok(Cost { cpu_seconds: row.get(0)?, memory_bytes, descriptors: row.get::<_, i64>(2)? as u64 })
+                    let count = |column| row.get::<_, Option<i64>>(column).map(|count| count.map(|count| count as u64));
+                    Ok(Cost { cpu_seconds: row.get(0)?, memory_bytes: count(1)?, descriptors: count(2)?, share: None })
                 })
                 .optional()
                 .map_err(|source| self.failed(source))?,
@@ -201,16 +201,18 @@ impl Recording {
         })? {
             holders.entry(lifetime).or_default().push(holder);
         }
-        let all = self.rows(
+        let has_detail: bool = self.one(schema::HAS_DETAIL, |row| row.get(0))?;
+        let detail = if has_detail { "detail" } else { "NULL" };
+        let lifetimes = format!(
             "SELECT id, kind, ipv6, socket_type, inode, name, local, remote, peer_inode, state, accepted_by, opened_after,
                     opened, opened_exact, last_seen, closed, ended_with_process, identity_a, identity_b,
-                    bytes_sent, bytes_received, last_active
-             FROM lifetime LEFT JOIN activity ON activity.lifetime = lifetime.id",
-            |row| {
-                let id: i64 = row.get(0)?;
-                read_lifetime(row, holders.remove(&id).unwrap_or_default())
-            },
-        )?;
+                    bytes_sent, bytes_received, last_active, {detail}
+             FROM lifetime LEFT JOIN activity ON activity.lifetime = lifetime.id"
+        );
+        let all = self.rows(&lifetimes, |row| {
+            let id: i64 = row.get(0)?;
+            read_lifetime(row, holders.remove(&id).unwrap_or_default())
+        })?;
         let (open, closed) = all.into_iter().partition(|lifetime| lifetime.closed.is_none());
         let tallies = self.rows("SELECT kind, endpoint, opened, closed FROM tally", |row| {
             let kind: String = row.get(0)?;
@@ -323,6 +325,8 @@ fn read_lifetime(row: &Row, holders: Vec<Holder>) -> rusqlite::Result<Lifetime> 
     resource.state = text(9)?.as_deref().and_then(State::parse);
     resource.activity.bytes_sent = count(19)?;
     resource.activity.bytes_received = count(20)?;
+    // One that is no detail was written by somebody else: it is unknown, and nothing else is lost by it.
+    resource.detail = text(22)?.and_then(|detail| serde_json::from_str(&detail).ok());
     Ok(Lifetime {
         id: LifetimeId(row.get::<_, i64>(0)? as u64),
         resource,

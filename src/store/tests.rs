@@ -2,8 +2,8 @@
 
 use super::{Recording, Retention, Writer};
 use crate::model::{
-    Address, Closing, Identity, Kind, Lifetime, LifetimeId, Population, Resource, Series, SeriesKey, Tick, Timestamp,
-    Unit, Verdict, VerdictChange,
+    Address, Closing, Detail, Identity, Kind, Lifetime, LifetimeId, Population, Resource, Series, SeriesKey, Tick,
+    Timestamp, Unit, Verdict, VerdictChange,
 };
 use proptest::prelude::*;
 use std::time::Duration;
@@ -136,6 +136,32 @@ fn memory_and_the_recording_count_by_the_same_groups_and_there_is_a_bound() {
     let recorded = recording.population().expect("reads");
     assert_eq!(recorded.tallies, population.tallies);
     assert!(recorded.tallies.len() < 5_000 && recorded.closed_total == 6_000);
+}
+
+#[test]
+fn details_are_read_back_and_what_is_no_detail_is_unknown() {
+    let detail = Detail {
+        offset: Some(1 << 40),
+        signals: Some(vec!["SIGUSR2".to_owned()]),
+        interval_seconds: Some(1.5),
+        other_end: Some(Vec::new()),
+        ..Detail::default()
+    };
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    let path = folder.path().join("r.unclosed");
+    let mut writer = Writer::create(&path, Duration::from_secs(1), "test", Retention::default()).expect("created");
+    let mut with_detail = open(1, 0);
+    with_detail.resource.detail = Some(Box::new(detail.clone()));
+    writer.append(&Tick { opened: vec![with_detail, open(2, 0)], ..tick(0, 1.0) }, None).expect("written");
+    drop(writer);
+    let details = || {
+        let population = Recording::open(&path).and_then(|recording| recording.population()).expect("reads");
+        population.open.into_values().map(|it| it.resource.detail.map(|it| *it)).collect::<Vec<_>>()
+    };
+    assert_eq!(details(), [Some(detail), None]);
+    let connection = rusqlite::Connection::open(&path).expect("opens");
+    connection.execute("UPDATE lifetime SET detail = '{\"offset\":'", []).expect("written");
+    assert_eq!(details(), [None, None]);
 }
 
 #[test]

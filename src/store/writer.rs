@@ -265,9 +265,14 @@ fn write_facts(transaction: &Transaction, tick: &Tick) -> rusqlite::Result<()> {
     if let Some(cost) = &tick.cost {
         transaction.prepare_cached("INSERT OR REPLACE INTO cost VALUES (1, ?, ?, ?)")?.execute(params![
             cost.cpu_seconds,
-            cost.memory_bytes as i64,
-            cost.descriptors as i64
+            cost.memory_bytes.map(|bytes| bytes as i64),
+            cost.descriptors.map(|count| count as i64)
         ])?;
+    }
+    if let Some(every) = tick.every {
+        transaction
+            .prepare_cached("UPDATE recording SET value = ? WHERE name = 'every_seconds'")?
+            .execute([every.as_secs_f64()])?;
     }
     Ok(())
 }
@@ -320,7 +325,7 @@ fn write_tallies(transaction: &Transaction, tallies: &BTreeMap<Group, Tally>) ->
 
 fn write_lifetimes(transaction: &Transaction, tick: &Tick) -> rusqlite::Result<()> {
     let mut write = transaction.prepare_cached(
-        "INSERT OR REPLACE INTO lifetime VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO lifetime VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?;
     let mut activity = transaction.prepare_cached("INSERT OR REPLACE INTO activity VALUES (?, ?, ?, ?)")?;
     let mut forget_holders = transaction.prepare_cached("DELETE FROM holder WHERE lifetime = ?")?;
@@ -377,7 +382,9 @@ fn write_lifetime(statement: &mut CachedStatement, lifetime: &Lifetime) -> rusql
         lifetime.closed.map(|at| at.0),
         lifetime.ended_with_process,
         resource.identity.0 as i64,
-        resource.identity.1 as i64
+        resource.identity.1 as i64,
+        // A detail is plain names and numbers: it always has a JSON.
+        resource.detail.as_ref().and_then(|detail| serde_json::to_string(detail).ok())
     ])
 }
 

@@ -7,6 +7,7 @@
 
 mod act;
 mod bpf;
+mod cost;
 mod crash;
 mod demo;
 mod doctor;
@@ -24,4 +25,6 @@ mod record;
 mod run;
 mod screen;
 mod select;
+mod sockets;
+mod top;
 mod wrong;

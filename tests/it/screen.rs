@@ -4,24 +4,24 @@ use crate::act::{Folder, Run, has, skip, until};
 use crate::leakers::Churn;
 
 /// A terminal of its own server of tmux.
-struct Terminal {
+pub(crate) struct Terminal {
     folder: Folder,
 }
 
 impl Terminal {
-    fn open() -> Self {
+    pub(crate) fn open() -> Self {
         let terminal = Terminal { folder: Folder::new() };
         terminal.tmux(&["new-session", "-d", "-x", "100", "-y", "30", "env PS1='prompt> ' TERM=screen sh"]);
         terminal.shows("the prompt", |screen| screen.contains("prompt>"));
         terminal
     }
 
-    fn tmux(&self, arguments: &[&str]) -> String {
+    pub(crate) fn tmux(&self, arguments: &[&str]) -> String {
         let socket = self.folder.file("socket").display().to_string();
         Run::program("tmux", ["-f", "/dev/null", "-S", &socket].iter().chain(arguments)).done().ok().out
     }
 
-    fn types(&self, line: &str) {
+    pub(crate) fn types(&self, line: &str) {
         self.tmux(&["send-keys", "-l", line]);
         self.tmux(&["send-keys", "Enter"]);
     }
@@ -31,7 +31,7 @@ impl Terminal {
     }
 
     /// Waits until the screen is so, and returns it.
-    fn shows(&self, what: &str, wanted: impl Fn(&str) -> bool) -> String {
+    pub(crate) fn shows(&self, what: &str, wanted: impl Fn(&str) -> bool) -> String {
         until(&format!("{what} on the screen"), || Some(self.screen()).filter(|screen| wanted(screen)))
     }
 }

@@ -219,3 +219,14 @@ fn of_two_listeners_the_one_of_its_family_accepted_it() {
     assert_eq!(listeners.accepted(&four).as_deref(), Some("0.0.0.0:80"));
     assert_eq!(listeners.accepted(&six).as_deref(), Some("[::]:80"));
 }
+
+#[test]
+fn a_longer_interval_is_no_gap() {
+    let mut run = Run::new();
+    let mut gaps = |seconds: i64, every: u64| {
+        run.census.set_every(Duration::from_secs(every));
+        run.step(&snapshot(seconds, Vec::new())).gaps.len()
+    };
+    assert_eq!([gaps(0, 1), gaps(1, 1), gaps(5, 4), gaps(9, 4)], [0, 0, 0, 0]);
+    assert_eq!([gaps(13, 1), gaps(21, 4)], [1, 1]);
+}

@@ -94,7 +94,7 @@ struct EventFacts<'a> {
 #[derive(Serialize)]
 struct CostFacts {
     cpu_seconds: f64,
-    memory_bytes: u64,
+    memory_bytes: Option<u64>,
 }
 
 /// The facts of a report; `series` and `layers` go in step, the first `shown` of them are drawn at once.

@@ -9,13 +9,12 @@ mod row;
 #[cfg(test)]
 mod tests;
 
-pub(super) use row::{Clock, FileKind, Row};
+pub(super) use row::{Clock, FileKind, ROW_BYTES, Row};
 
 use aya::programs::{Iter, ProgramError};
 use aya::{Ebpf, EbpfLoader};
 use kernel_types::KernelTypes;
 use link::Scope;
-use row::ROW_BYTES;
 use rustix::thread::{CapabilitySet, capabilities};
 use rustix::time::{ClockId, clock_getres};
 use std::io::{self, Read};

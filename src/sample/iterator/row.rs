@@ -120,6 +120,11 @@ impl<'a> Row<'a> {
         matches!(self.kind(), FileKind::Regular | FileKind::Block).then(|| self.u64_at(56))
     }
 
+    /// Stands for the file's path: another where it was renamed, moved or deleted. Empty of a socket.
+    pub(in crate::sample) fn path(self) -> &'a [u8] {
+        if self.kind() == FileKind::Socket { &[] } else { &self.0[64..88] }
+    }
+
     /// True of a file whose name has been taken away.
     pub(in crate::sample) fn is_deleted(self) -> bool {
         self.kind() != FileKind::Socket && self.u16_at(46) & DELETED != 0

@@ -6,9 +6,10 @@
 
 use crate::model::{Kind, ProcessHoldings, State};
 use crate::sample::procfs::{ProcFs, user_name};
-use crate::sample::sockets::netlink::{SockDiag, SocketRow};
+use crate::sample::sockets::{Netlink, SocketRow};
 use rustix::fs::{CWD, Mode, OFlags, RawDir, openat, readlinkat_raw, stat};
 use rustix::io::Errno;
+use rustix::process::geteuid;
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,7 +26,7 @@ const USERS_MAX: usize = 3;
 pub(super) struct Tables {
     proc: ProcFs,
     /// Or why they can't be had.
-    diag: Result<SockDiag, String>,
+    diag: Result<Netlink, String>,
     own_namespace: Option<PathBuf>,
     /// Whether the size of an `fd` folder is the number of descriptors in it.
     sizes_count: bool,
@@ -61,7 +62,7 @@ struct Unseen {
 impl Tables {
     pub(super) fn new(proc: &ProcFs) -> Self {
         let real = proc.root() == Path::new("/proc");
-        let diag = if real { SockDiag::open().map_err(|error| error.to_string()) } else { Err("not asked".to_owned()) };
+        let diag = if real { Netlink::open().map_err(|error| error.to_string()) } else { Err("not asked".to_owned()) };
         Tables {
             diag,
             own_namespace: fs::read_link("/proc/self/ns/net").ok(),
@@ -201,7 +202,6 @@ impl Tables {
         let what = if self.sizes_count { "only their descriptors are counted" } else { "nothing of them is counted" };
         let processes = counted(unseen.closed, "process is", "processes are");
         let mut note = format!("{processes} closed to us, {what}");
-        // Without a row for each user that is not ours, they would hold what we could not see.
         let mut by_user: BTreeMap<u32, u64> = BTreeMap::new();
         let unheld = self.rows.values().filter(|row| !row.held && row.socket.kind != Kind::Unix);
         for uid in unheld.filter_map(|row| row.socket.uid) {
@@ -211,7 +211,9 @@ impl Tables {
             let sockets = counted(by_user.values().sum(), "internet socket is", "internet sockets are");
             note.push_str(&format!("; {sockets} held by them or by nobody, by user: {}", users(by_user)));
         }
-        note.push_str("; sudo shows whose they are");
+        // Root without this capability sees no process that has more of them than it has itself.
+        let mends = if geteuid().is_root() { "CAP_SYS_PTRACE" } else { "sudo" };
+        note.push_str(&format!("; {mends} shows what they hold"));
         notes.push(note);
     }
 }

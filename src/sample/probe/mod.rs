@@ -13,7 +13,6 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// Tries every source, for a process where one is named. Fails where it doesn't run.
 pub fn probe(proc: &ProcFs, pid: Option<u32>) -> Result<Diagnosis, ReadError> {
@@ -81,10 +80,11 @@ impl<'a> Prober<'a> {
         let closed = id.as_ref().and_then(|id| DescriptorReader::new(proc).read(id.pid).err());
         let open = id.as_ref().filter(|_| closed.is_none());
         let read = |id: &ProcessId| {
-            Sampler::new(proc, Vec::new(), Duration::ZERO).sample(std::slice::from_ref(id), Timestamp(0))
+            let mut sampler = Sampler::new(proc, super::Source::SockDiag, super::Depth::Tick).ok()?;
+            Some(sampler.sample(std::slice::from_ref(id), Timestamp(0)))
         };
         Prober {
-            snapshot: open.map(read),
+            snapshot: open.and_then(read),
             tables: tables::missing().map_err(|error| error.to_string()),
             namespace: namespace(proc, id.as_ref().map(|id| id.pid)),
             closed,

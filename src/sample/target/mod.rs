@@ -4,7 +4,6 @@ mod rule;
 
 pub use rule::{CommandPattern, Pattern, Rule, RuleError};
 
-use super::descriptors::DescriptorReader;
 use super::procfs::{ProcFs, ReadError};
 use crate::model::ProcessId;
 use std::collections::{BTreeMap, HashSet};
@@ -65,20 +64,6 @@ impl TargetProcesses {
     /// True where others may come when all have ended: a service that is restarted.
     pub fn waits_for_more(&self) -> bool {
         self.search.is_some()
-    }
-
-    /// Fails where the descriptors of none of them may be read. One that ends meanwhile is no reason to.
-    pub fn check_access(&self) -> Result<(), ReadError> {
-        // Opening the folder is not enough: a protected process lets us list it and refuses each link.
-        let mut reader = DescriptorReader::new(&self.proc);
-        let mut refused = None;
-        for pid in self.members.keys() {
-            match reader.read(*pid) {
-                Ok(_) | Err(ReadError::Gone(_)) => return Ok(()),
-                Err(error) => refused = refused.or(Some(error)),
-            }
-        }
-        refused.map_or(Ok(()), Err)
     }
 
     /// Those that run now. Whoever has been of the target is, until it ends: also after an exec or a change of user, and a

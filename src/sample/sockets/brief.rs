@@ -1,8 +1,9 @@
 //! Every socket of the namespace with no more than what counting them takes: the look at a whole machine.
 
-use super::{
-    AF_UNIX, INET_DIAG_INFO, SockDiag, TABLES, UNIX_DIAG_PEER, attributes, bytes_at, inet_request, parse_tcp_info,
-};
+use super::diag::TABLES;
+use super::inet::{self, INET_DIAG_INFO};
+use super::netlink::{Netlink, attributes, bytes_at};
+use super::unix::{AF_UNIX, UNIX_DIAG_PEER};
 use crate::model::{Kind, State};
 use std::io;
 
@@ -29,7 +30,7 @@ pub(in crate::sample) struct SocketRow {
     pub silent_seconds: Option<f64>,
 }
 
-impl SockDiag {
+impl Netlink {
     /// Hands every TCP, UDP and Unix socket of the namespace that a process may hold to `take`. What waits to be accepted
     /// and what a process left behind has no inode, and is left out.
     pub(in crate::sample) fn read_all(&mut self, mut take: impl FnMut(SocketRow)) -> io::Result<()> {
@@ -38,19 +39,19 @@ impl SockDiag {
                 take(row);
             }
         };
-        for (table, (_, _, kind)) in TABLES.into_iter().enumerate() {
+        for (family, protocol, kind) in TABLES {
             match kind {
                 Kind::Tcp | Kind::Udp => {
-                    let mut request = inet_request(table, &[0; 48]);
+                    let mut request = inet::request(family, protocol, &[0; 48]);
                     request[4..8].copy_from_slice(&HELD_STATES.to_ne_bytes());
-                    self.request_all(&request, |message| keep(parse_inet_row(message, kind)))?;
+                    self.dump(&request, |message| keep(parse_inet_row(message, kind)))?;
                 }
                 Kind::Unix => {
                     let mut request = [0u8; 24];
                     request[0] = AF_UNIX;
                     request[4..8].copy_from_slice(&u32::MAX.to_ne_bytes());
                     request[12..16].copy_from_slice(&UDIAG_SHOW_PEER.to_ne_bytes());
-                    self.request_all(&request, |message| keep(parse_unix_row(message)))?;
+                    self.dump(&request, |message| keep(parse_unix_row(message)))?;
                 }
                 _ => {}
             }
@@ -63,6 +64,7 @@ impl SockDiag {
 fn parse_inet_row(message: &[u8], kind: Kind) -> Option<SocketRow> {
     let state = State::from_kernel(*message.get(1)?);
     let mut attributes = attributes(message.get(72..)?);
+    let has_info = kind == Kind::Tcp && !matches!(state, None | Some(State::Listen));
     let info = attributes.find(|(attribute, _)| *attribute == INET_DIAG_INFO);
     Some(SocketRow {
         inode: u64::from(u32::from_ne_bytes(bytes_at(message, 68)?)),
@@ -70,7 +72,7 @@ fn parse_inet_row(message: &[u8], kind: Kind) -> Option<SocketRow> {
         uid: Some(u32::from_ne_bytes(bytes_at(message, 64)?)),
         connected: bytes_at(message, 6).map(u16::from_be_bytes)? != 0,
         state: state.filter(|_| kind == Kind::Tcp),
-        silent_seconds: info.and_then(|(_, info)| parse_tcp_info(info, state).silent_seconds),
+        silent_seconds: info.filter(|_| has_info).and_then(|(_, info)| inet::activity(info).silent_seconds),
     })
 }
 
@@ -109,7 +111,7 @@ mod tests {
         drop(accepted);
         assert_eq!(client.read(&mut [0]).expect("reads"), 0, "the peer's end has come");
         let mut rows: HashMap<u64, Vec<SocketRow>> = HashMap::new();
-        let mut diag = SockDiag::open().expect("opens");
+        let mut diag = Netlink::open().expect("opens");
         diag.read_all(|row| rows.entry(row.inode).or_default().push(row)).expect("reads");
         assert!(!rows.contains_key(&0));
         let mut one = |inode| match rows.remove(&inode).unwrap_or_default()[..] {

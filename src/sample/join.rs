@@ -13,7 +13,7 @@ const SILENCE_NOISE_SECONDS: f64 = 0.1;
 
 /// Walks the descriptors of processes.
 #[derive(Debug)]
-pub(super) struct Walk {
+pub(super) struct Join {
     proc: ProcFs,
     /// Who knows what a descriptor's link leads to.
     pub(super) descriptors: DescriptorReader,
@@ -25,14 +25,20 @@ pub(super) struct Walk {
     news: HashSet<u64>,
 }
 
-impl Walk {
-    /// A walk under `proc`.
-    pub(super) fn new(proc: &ProcFs) -> Self {
-        Walk {
+impl Join {
+    /// A join under `proc`.
+    pub(super) fn new(proc: &ProcFs, allows_netlink: bool, with_details: bool) -> Self {
+        let mut descriptors = DescriptorReader::new(proc);
+        let mut sockets = SocketReader::new(proc, allows_netlink);
+        if with_details {
+            descriptors.ask_all_details();
+            sockets.with_detail = true;
+        }
+        Join {
             proc: proc.clone(),
-            descriptors: DescriptorReader::new(proc),
-            sockets: SocketReader::new(proc),
-            rows: SocketTable::new(),
+            descriptors,
+            sockets,
+            rows: SocketTable::default(),
             read_at: None,
             news: HashSet::new(),
         }
@@ -94,6 +100,8 @@ pub(super) fn resource_of(referent: &Referent) -> Resource {
     let mut resource = Resource::new(referent.identity, referent.kind);
     resource.inode = referent.inode;
     resource.name.clone_from(&referent.name);
+    resource.activity = referent.activity;
+    resource.detail.clone_from(&referent.detail);
     resource
 }
 
@@ -106,6 +114,7 @@ pub(super) fn add_socket(resource: &mut Resource, row: &Socket) {
     resource.remote.clone_from(&row.remote);
     resource.state = row.state;
     resource.activity = row.activity;
+    resource.detail.clone_from(&row.detail);
     if row.kind == Kind::Unix {
         resource.name = resource.local.as_ref().or(resource.remote.as_ref()).map(Address::to_string);
         resource.peer = row.peer_inode.map(|inode| UnixPeer { inode, owner: None });
@@ -113,7 +122,7 @@ pub(super) fn add_socket(resource: &mut Resource, row: &Socket) {
 }
 
 /// True where a socket's row says more than that it has been silent on.
-fn has_changed(before: &Socket, now: &Socket, passed_seconds: f64) -> bool {
+pub(super) fn has_changed(before: &Socket, now: &Socket, passed_seconds: f64) -> bool {
     let silence = match (before.activity.silent_seconds, now.activity.silent_seconds) {
         (Some(before), Some(now)) => (before + passed_seconds - now).abs() > SILENCE_NOISE_SECONDS,
         (before, now) => before.is_some() != now.is_some(),
@@ -127,7 +136,7 @@ fn has_changed(before: &Socket, now: &Socket, passed_seconds: f64) -> bool {
 
 /// The protocol of a socket that stands in no table (neither bound nor connected, or of another family), by the
 /// kernel's extended attribute `system.sockprotoname`, as lsof does. `None` where it is closed by now.
-fn protocol_of(proc: &ProcFs, pid: u32, fd: i32) -> Option<(Kind, Option<String>)> {
+pub(super) fn protocol_of(proc: &ProcFs, pid: u32, fd: i32) -> Option<(Kind, Option<String>)> {
     let path = proc.folder(pid).join("fd").join(fd.to_string());
     let mut buffer = [0u8; 64];
     match rustix::fs::getxattr(&path, "system.sockprotoname", &mut buffer[..]) {
