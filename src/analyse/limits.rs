@@ -1,6 +1,8 @@
 //! Which limit is reached first, and when.
 
-use crate::model::{Exhaustion, Limit, Rate, Timestamp};
+use super::survivors::Survivors;
+use crate::model::{Exhaustion, Limit, Population, ProcessKey, Rate, Timestamp};
+use std::collections::BTreeMap;
 
 /// What is further away is not said: a rate won't hold for ten years.
 const HORIZON_SECONDS: f64 = 10.0 * 365.25 * 86_400.0;
@@ -30,6 +32,20 @@ pub(super) fn first_reached(
         earliest: reached(rate.high).unwrap_or(reached_at),
         latest: reached(rate.low),
     })
+}
+
+/// The part of what leaks that the one process holds which holds most of it; all of it where no holder is known.
+pub(super) fn largest_share(survivors: &Survivors, population: &Population) -> f64 {
+    let growing = survivors.groups.iter().filter(|found| found.rate.is_some());
+    let leaked = growing.flat_map(|found| &found.leaked).filter_map(|id| population.open.get(id));
+    let (mut all, mut held) = (0u32, BTreeMap::<ProcessKey, u32>::new());
+    for lifetime in leaked.filter(|it| !it.holders.is_empty()) {
+        all += 1;
+        for holders in lifetime.holders.chunk_by(|a, b| a.process == b.process) {
+            *held.entry(holders[0].process).or_default() += 1;
+        }
+    }
+    held.values().max().map_or(1.0, |most| f64::from(*most) / f64::from(all))
 }
 
 #[cfg(test)]

@@ -49,6 +49,8 @@ const WARM_UP_SECONDS: f64 = 600.0;
 const WATCH_MIN_SECONDS: f64 = 180.0;
 /// How long lifetimes must be watched before nothing that stands out means that nothing leaks.
 const CLEAN_AFTER_SECONDS: f64 = 60.0;
+/// The descriptors of the one process that is nearest to its own limit, where the target has several.
+const PROCESS_DESCRIPTORS: &str = "process_descriptors";
 /// Restarts that are remembered; the latest is the one that counts.
 const RESTARTS_MAX: usize = 64;
 
@@ -104,7 +106,8 @@ impl Analysis {
         let mut findings = Vec::new();
         let mut series = Vec::new();
         let mut own = Vec::new();
-        let of_groups: Vec<Finding> = survivors.iter().flat_map(|found| self.of_groups(found, limits, at)).collect();
+        let of_groups = survivors.iter().flat_map(|found| self.of_groups(found, population, limits, at));
+        let of_groups: Vec<Finding> = of_groups.collect();
         for (of, bins) in self.series.values() {
             let last = bins.last.map(|last| last.1);
             if of.is_own() {
@@ -131,16 +134,34 @@ impl Analysis {
         Judged { findings, series, own, leak_probability }
     }
 
-    fn of_groups(&self, survivors: &Survivors, limits: &[Limit], at: Timestamp) -> Vec<Finding> {
+    fn of_groups(
+        &self,
+        survivors: &Survivors,
+        population: &Population,
+        limits: &[Limit],
+        at: Timestamp,
+    ) -> Vec<Finding> {
         // All that leaks fills the same limit.
         let rates = survivors.groups.iter().filter_map(|found| found.rate);
         let together =
             rates.reduce(|a, b| Rate { per_hour: a.per_hour + b.per_hour, low: a.low + b.low, high: a.high + b.high });
-        let exhausts = together
-            .zip(self.last_of("descriptors"))
-            .and_then(|(rate, value)| limits::first_reached(limits, "descriptors", value, &rate, at));
+        // Of several processes the one nearest to its own limit, as fast as the one that leaks most.
+        let exhausts = together.and_then(|rate| match self.now_of(PROCESS_DESCRIPTORS) {
+            Some(value) => {
+                let share = limits::largest_share(survivors, population);
+                let rate = Rate { per_hour: rate.per_hour * share, low: rate.low * share, high: rate.high * share };
+                limits::first_reached(limits, PROCESS_DESCRIPTORS, value, &rate, at)
+            }
+            None => limits::first_reached(limits, "descriptors", self.last_of("descriptors")?, &rate, at),
+        });
         let of = |found: &GroupJudgement| of_group(found, exhausts.clone().filter(|_| found.rate.is_some()), at);
         survivors.groups.iter().map(of).collect()
+    }
+
+    /// The value at the last tick, where it was measured then.
+    fn now_of(&self, name: &str) -> Option<f64> {
+        let (_, bins) = self.series.values().find(|(series, _)| series.name == name)?;
+        bins.last.filter(|(at, _)| Some(*at) == self.last).map(|(_, value)| value)
     }
 
     fn last_of(&self, name: &str) -> Option<f64> {
@@ -172,7 +193,7 @@ fn rank(findings: &mut [Finding]) {
 
 /// True for the series that count what has lifetimes, or what load needs to carry it.
 fn counts_lifetimes(name: &str) -> bool {
-    ["connections", "accepted", "internet", "descriptors", "threads"]
+    ["connections", "accepted", "internet", "descriptors", PROCESS_DESCRIPTORS, "threads"]
         .iter()
         .any(|counted| name.strip_prefix(counted).is_some_and(|rest| rest.is_empty() || rest.starts_with(':')))
 }
@@ -251,6 +272,7 @@ fn following(series: &Series, bins: &Bins, survivors: &Survivors, of_groups: &[F
             "connections" => group.endpoint == member,
             "accepted" => group.endpoint.strip_prefix("accepted ") == Some(member),
             "internet" => group.kind.is_internet(),
+            PROCESS_DESCRIPTORS => true,
             "descriptors" => member.is_empty() || group.kind.name() == member,
             _ => false,
         }

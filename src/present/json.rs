@@ -92,7 +92,7 @@ pub(super) fn reported(report: &Report, lifetime: &Lifetime) -> Value {
 pub fn list(target_now: &Target, at: Timestamp, open: &[Lifetime]) -> Value {
     json!({
         "schema": SCHEMA,
-        "target": target(target_now, &processes::shares_of(target_now, open, |_| false), false),
+        "target": target(target_now, &processes::shares_of(open, |_| false), false),
         "at": at,
         "resources": open.iter().map(|it| listed(it, target_now)).collect::<Value>(),
     })

@@ -2,7 +2,7 @@
 
 use super::table::{self, Align, printable};
 use super::text::moment;
-use crate::model::{Lifetime, LifetimeId, Process, ProcessKey, Report, Target};
+use crate::model::{Lifetime, LifetimeId, Process, ProcessKey, Report};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -24,18 +24,16 @@ pub(super) struct Share {
 /// The share of each process of a report.
 pub(super) fn shares(report: &Report) -> BTreeMap<ProcessKey, Share> {
     let is_leaked = |id| report.judged.is_leaked(id);
-    report.target.as_ref().map(|it| shares_of(it, report.population.open.values(), is_leaked)).unwrap_or_default()
+    shares_of(report.population.open.values(), is_leaked)
 }
 
-/// The share of each process in what is open. Of one that has ended it is what it held at its end; it has none where that is
-/// no longer known.
+/// The share of each process in what is open. Of one that has ended it is what it held at its end. It has none where that is
+/// no longer known, or never was: of a process that is closed to us nobody says what it holds.
 pub(super) fn shares_of<'a>(
-    target: &Target,
     open: impl IntoIterator<Item = &'a Lifetime>,
     is_leaked: impl Fn(LifetimeId) -> bool,
 ) -> BTreeMap<ProcessKey, Share> {
-    let running = target.processes.iter().filter(|(_, process)| process.ended.is_none());
-    let mut shares: BTreeMap<ProcessKey, Share> = running.map(|(key, _)| (*key, Share::default())).collect();
+    let mut shares: BTreeMap<ProcessKey, Share> = BTreeMap::new();
     for lifetime in open {
         // Holders of one process stand side by side.
         for held in lifetime.holders.chunk_by(|a, b| a.process == b.process) {
@@ -105,7 +103,7 @@ fn is_shared(lifetime: &Lifetime) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Address, Holder, Identity, Judged, Kind, Population, ProcessId, Resource, Timestamp};
+    use crate::model::{Address, Holder, Identity, Judged, Kind, Population, ProcessId, Resource, Target, Timestamp};
 
     fn process(pid: u32, ended: Option<i64>) -> (ProcessKey, Process) {
         let id = ProcessId { boot_id: "boot".into(), pid, start_ticks: 1 };
@@ -159,7 +157,7 @@ mod tests {
         let shares = shares(&report);
         let of = |key| shares.get(&ProcessKey(key)).copied();
         assert_eq!([of(1), of(2)], [share(2, 1, 0), share(2, 2, 1)]);
-        assert_eq!([of(3), of(4), of(5)], [share(0, 0, 0), share(1, 1, 0), None], "nothing, at its end, and not known");
+        assert_eq!([of(3), of(4), of(5)], [None, share(1, 1, 0), None], "not known, at its end, not known any more");
         let mut out = Vec::new();
         write(&mut out, &report).expect("memory takes it");
         let out = String::from_utf8(out).expect("text");

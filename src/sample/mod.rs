@@ -6,6 +6,7 @@ mod descriptors;
 mod holdings;
 mod iterator;
 mod join;
+mod limits;
 mod machine;
 mod memory;
 mod metrics;
@@ -29,7 +30,7 @@ pub use resolve::Resolver;
 pub use target::{CommandPattern, Pattern, Rule, RuleError, TargetProcesses};
 pub use way::{Source, SourceError};
 
-use crate::model::{Limit, Process, ProcessId, Reading, Sighting, Snapshot, Timestamp, Unit};
+use crate::model::{Process, ProcessId, Reading, Sighting, Snapshot, Timestamp, Unit};
 use closed::ClosedProcesses;
 use descriptors::inotify_limits;
 use holdings::Holdings;
@@ -111,12 +112,15 @@ impl Sampler {
         self.closed.take(around, &self.holdings, &mut snapshot);
         if memory.processes > 0 {
             memory.readings(&mut snapshot.readings);
+            let pids: Vec<u32> = snapshot.processes.iter().map(|process| process.id.pid).collect();
+            let (limits, nearest) = limits::of(&self.proc, &pids);
+            snapshot.limits.extend(limits);
+            snapshot.readings.extend(nearest);
             if let Some(watches) = self.way.inotify_watches() {
                 let value = Ok(watches as f64);
                 snapshot.readings.push(Reading { series: "inotify_watches".into(), unit: Unit::Count, value });
                 snapshot.limits.append(&mut inotify_limits(&self.proc));
             }
-            self.limits(&mut snapshot);
         }
         snapshot.unseen.extend(self.way.notes());
         self.metrics.finish(&mut snapshot.readings);
@@ -173,20 +177,6 @@ impl Sampler {
             }
         }
         snapshot.gone = changes.gone;
-    }
-
-    fn limits(&self, snapshot: &mut Snapshot) {
-        // Every process has a limit of its own: the target breaks where the tightest does.
-        let pids = snapshot.processes.iter().map(|process| process.id.pid);
-        let tightest = pids.clone().filter_map(|pid| self.proc.descriptor_limit(pid)).min();
-        if let Some(limit) = tightest {
-            let (name, series) = ("RLIMIT_NOFILE".to_owned(), "descriptors".to_owned());
-            snapshot.limits.push(Limit { name, series, value: limit as f64 });
-        }
-        if let Some(limit) = pids.filter_map(|pid| self.proc.memory_limit(pid)).min() {
-            let (name, series) = ("cgroup memory".to_owned(), "memory".to_owned());
-            snapshot.limits.push(Limit { name, series, value: limit as f64 });
-        }
     }
 
     fn forget_ended(&mut self, members: &[ProcessId]) {

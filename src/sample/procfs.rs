@@ -275,6 +275,18 @@ impl ProcFs {
         children
     }
 
+    /// How many descriptors a process has: what `stat` says of the folder (Linux 6.2 or later), else the entries in it. `None`
+    /// where neither may be read.
+    pub fn descriptor_count(&self, pid: u32) -> Option<u64> {
+        let folder = self.folder(pid).join("fd");
+        // Elsewhere than in the kernel's /proc the size is that of the folder itself.
+        let told = fs::metadata(&folder).ok()?.len();
+        if told > 0 && self.root == Path::new("/proc") {
+            return Some(told);
+        }
+        Some(fs::read_dir(&folder).ok()?.count() as u64)
+    }
+
     /// The soft limit on descriptors (`RLIMIT_NOFILE`); `None` where it is unlimited or can't be read.
     pub fn descriptor_limit(&self, pid: u32) -> Option<u64> {
         let text = self.text(pid, "limits").ok()?;

@@ -80,6 +80,20 @@ fn a_prefork_server_adds_up_and_a_worker_that_is_replaced_is_followed() {
     let states: BTreeSet<&str> = shared.filter_map(|it| it["state"].as_str()).collect();
     assert_eq!(states, BTreeSet::from(["ESTABLISHED", "LISTEN"]));
 
+    // Each has its own limit: the fullest ends first, and it has about half of what leaks.
+    let limit = |series: &str| {
+        let limits = report["limits"].as_array().unwrap().iter();
+        limits.filter(|it| it["series"] == series).find_map(|it| it["value"].as_f64()).unwrap()
+    };
+    assert_eq!(limit("descriptors"), 2.0 * limit("process_descriptors"));
+    let all = report["series"].as_array().unwrap();
+    let fullest = all.iter().find(|it| it["name"] == "process_descriptors").and_then(|it| it["last"].as_f64()).unwrap();
+    let (rate, exhausts) = (report["verdict"]["rate_per_hour"].as_f64().unwrap(), &report["verdict"]["exhausts"]);
+    assert_eq!(exhausts["limit"].as_f64(), Some(limit("process_descriptors")), "{exhausts:#}");
+    let seconds = exhausts["at"].as_f64().unwrap() - report["to"].as_f64().unwrap();
+    let expected = (limit("process_descriptors") - fullest) / (rate / 2.0) * 3_600.0;
+    assert!((0.7..1.1).contains(&(seconds / expected)), "{seconds} s, not {expected}: {exhausts:#}");
+
     let killed = server.workers[0];
     kill(killed);
     let replaced = server.next_worker();
@@ -165,19 +179,21 @@ fn a_watch_by_name_waits_for_the_next_and_shows_the_time_between() {
     let second = sleeper(&folder, &name);
     watch.line("descriptors");
     let pid = second.pid();
-    watch.interrupt().ok().says(&["1 gap"]);
+    watch.interrupt().ok().says(&[" gap"]);
     let report = shown(&file);
     assert_eq!(report["target"]["processes"].as_array().unwrap().len(), 2, "{:#}", report["target"]);
     let second = row(&report, pid).unwrap();
     assert!(second["ended"].is_null());
-    let gap: Vec<f64> = report["gaps"][0].as_array().unwrap().iter().map(|at| at.as_f64().unwrap()).collect();
     let ended = report["target"]["processes"][0]["ended"].as_f64().unwrap();
-    assert!(gap[0] <= ended && ended < gap[1] && gap[1] - gap[0] > 0.4, "{gap:?} {ended}");
+    // A busy machine may have left others.
+    let gaps: Vec<(f64, f64)> = serde_json::from_value(report["gaps"].clone()).unwrap();
+    let gap = gaps.iter().find(|gap| gap.0 <= ended && ended < gap.1 && gap.1 - gap.0 > 0.4);
+    let (from, to) = *gap.unwrap_or_else(|| panic!("no gap around {ended}: {gaps:?}"));
     let kinds: Vec<&str> = report["events"].as_array().unwrap().iter().filter_map(|it| it["kind"].as_str()).collect();
     assert_eq!(kinds, ["ended", "started", "restart"]);
     // No count within it, and no zeros.
     let points = Run::it("show -o csv --series descriptors").file(&file).done().ok().points();
-    assert!(points.iter().all(|(at, value)| *value > 0.0 && !(*at > gap[0] && *at < gap[1])), "{points:?} {gap:?}");
+    assert!(points.iter().all(|(at, value)| *value > 0.0 && !(*at > from && *at < to)), "{points:?} {from} {to}");
 }
 
 #[test]
@@ -228,10 +244,11 @@ fn another_users_processes_are_selected_by_name_and_those_closed_to_us_are_told(
     }
     let file = folder.file("n.unclosed");
     let watch = format!("record -c /prefork.py.*{name}/ --every 100ms --for 1s --output {}", file.display());
-    as_nobody(&watch).done().ok().complains(&["permission denied"]);
+    as_nobody(&watch).done().ok().complains(&[&server.pid.to_string(), "closed to us", "sudo"]);
     let report = shown(&file);
-    assert!(row(&report, a).is_some() && row(&report, server.pid).is_none(), "{:#}", report["target"]);
-    as_nobody(&format!("list -p {}", server.pid)).done().fails(1, &["sudo"]);
+    assert!(row(&report, a).unwrap()["descriptors"].as_u64().unwrap() > 3, "{:#}", report["target"]);
+    // Nobody says what the closed one holds: that is unknown, and not none.
+    assert!(row(&report, server.pid).is_none_or(|row| row["descriptors"].is_null()), "{:#}", report["target"]);
 }
 
 /// A cgroup that goes with the case, made where the kernel and our privilege let us.
