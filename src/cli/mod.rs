@@ -7,6 +7,7 @@ mod doctor;
 mod error;
 mod import;
 mod list;
+mod moment;
 mod on_leak;
 mod options;
 mod run;

@@ -8,3 +8,4 @@ pub mod page;
 pub mod replay;
 pub mod table;
 pub mod text;
+pub mod window;

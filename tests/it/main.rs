@@ -23,4 +23,5 @@ mod postgres;
 mod record;
 mod run;
 mod screen;
+mod window;
 mod wrong;
