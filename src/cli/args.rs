@@ -271,6 +271,12 @@ pub(crate) struct ShowArgs {
     /// Groups in place of single resources
     #[arg(long, value_enum, value_name = "WHAT")]
     pub(crate) by: Option<By>,
+    /// Judge only what came after this: 10m (before the end), 20:06, 2026-11-23T20:06:04 or Unix seconds
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// Judge only what came before this
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<String>,
     /// The steps that led to the verdict
     #[arg(long)]
     pub(crate) explain: bool,

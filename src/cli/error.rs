@@ -75,6 +75,7 @@ impl From<ReplayError> for Failure {
         match error {
             ReplayError::Store(error) => error.into(),
             ReplayError::Log(error) => error.into(),
+            ReplayError::NoTick { .. } => Failure::usage(error.to_string()),
             ReplayError::NoSuchSeries { .. } => {
                 Failure::usage(error.to_string()).hint("`unclosed show FILE` lists its series")
             }

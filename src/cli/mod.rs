@@ -8,6 +8,7 @@ mod error;
 mod import;
 mod keys;
 mod list;
+mod moment;
 mod on_leak;
 mod options;
 mod run;

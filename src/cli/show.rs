@@ -3,8 +3,9 @@
 use super::args::{By, ShowArgs, ShowForm};
 use super::complain;
 use super::error::{Failure, exit};
+use super::moment;
 use crate::model::Verdict;
-use crate::present::replay::Replay;
+use crate::present::replay::{Replay, ReplayError};
 use crate::present::text::{GroupBy, Shown};
 use crate::present::{json, live, text};
 use crate::store::log::LogOptions;
@@ -33,7 +34,15 @@ pub(crate) fn run(typed: &ShowArgs) -> Result<u8, Failure> {
 }
 
 fn show(typed: &ShowArgs, file: &Path, number: usize, out: &mut dyn Write) -> Result<Verdict, Failure> {
-    let replay = Replay::open(file, LogOptions { lsof_header: typed.log.lsof_header })?;
+    let mut replay = Replay::open(file, LogOptions { lsof_header: typed.log.lsof_header })?;
+    if typed.since.is_some() || typed.until.is_some() {
+        let (from, to) = (replay.report.from, replay.report.to);
+        let window = moment::window(typed.since.as_deref(), typed.until.as_deref(), from, to)?;
+        replay = replay.within(window).map_err(|error| match error {
+            ReplayError::NoTick { .. } => Failure::usage(error.to_string()).hint(moment::range(from, to)),
+            other => other.into(),
+        })?;
+    }
     let report = &replay.report;
     match typed.format {
         ShowForm::Json => writeln!(out, "{:#}", json::report(report, typed.closed))?,

@@ -76,12 +76,13 @@ fn follow(watching: &Watching) -> Result<u8, Failure> {
         None => options.metrics.first().map(Metric::series).unwrap_or_default(),
     };
     let mut session = open_session(watching, &options, target, &name, &members)?;
-    let mut schedule = Schedule::start(options.every, false)?;
-    schedule.end_after(length);
-    schedule.watch_ends(members.iter().map(|member| member.pid));
+    // Before the clock starts: it takes a tick's time.
     if let Some(short) = members.first().and_then(|first| doctor::short(&probe(&proc, Some(first.pid)).ok()?)) {
         talk(&short);
     }
+    let mut schedule = Schedule::start(options.every, false)?;
+    schedule.end_after(length);
+    schedule.watch_ends(members.iter().map(|member| member.pid));
     introduce(&session, &name, &members, &options, watching.form);
     let mut live = live_view(watching.form, &options, session.file());
     let ended = session.follow(&mut schedule, live.as_mut());

@@ -25,7 +25,9 @@ pub fn text(out: &mut dyn Write, diagnosis: &Diagnosis) -> io::Result<()> {
     let names = if names.is_empty() { "no capability that matters".to_owned() } else { names.join(", ") };
     writeln!(out, "unclosed as uid {} with {names}; Linux {}", setting.uid, printable(&setting.kernel))?;
     if let Some(container) = &setting.container {
-        writeln!(out, "in a container of {}", runtime_words(container.runtime))?;
+        // Without an id there are but the marks that the runtime leaves.
+        let by = if container.id.is_some() { "in a container" } else { "by its marks in a container" };
+        writeln!(out, "{by} of {}", runtime_words(container.runtime))?;
     }
     if let Some(target) = &diagnosis.target {
         let (name, user) = (printable(&target.name), printable(&target.user));

@@ -12,3 +12,4 @@ pub mod replay;
 pub mod table;
 pub mod text;
 pub mod top;
+pub mod window;

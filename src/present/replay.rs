@@ -1,10 +1,12 @@
 //! From a file to a report: a recording, or a log of `unix_time,value` that stands in for one.
 
+use super::text::moment;
+use super::window::Window;
 use crate::analyse::Fold;
 use crate::model::{Points, Report, Series, SeriesKey, Timestamp, Unit};
 use crate::store::log::{self, Log, LogError, LogOptions};
 use crate::store::{Recording, StoreError};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::path::Path;
 
@@ -17,6 +19,14 @@ pub enum ReplayError {
     /// A log that can't be read.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// No tick lies in the window.
+    #[error("{file} has no tick between {} and {}", moment(window.since), moment(window.until))]
+    NoTick {
+        /// The file.
+        file: String,
+        /// What was asked for.
+        window: Window,
+    },
     /// It has no series of that name.
     #[error("{file} has no series {wanted:?}; it has {}", known.join(", "))]
     NoSuchSeries {
@@ -37,12 +47,32 @@ pub struct Replay {
     /// Its series, in the order of their keys.
     pub series: Vec<Series>,
     samples: Samples,
+    /// The part of it that was judged; `None` for all of it.
+    window: Option<Window>,
 }
 
 #[derive(Debug)]
 enum Samples {
     Recording(Recording),
     Log(Points),
+}
+
+impl Samples {
+    /// Hands every tick's values on, in the order of time. A log has the one series.
+    fn for_each_tick(
+        &self,
+        series: &[Series],
+        mut take: impl FnMut(Timestamp, &[(SeriesKey, f64)]),
+    ) -> Result<(), ReplayError> {
+        match (self, series) {
+            (Samples::Recording(recording), _) => recording.for_each_tick(take)?,
+            (Samples::Log(points), [only, ..]) => {
+                points.times.iter().zip(&points.values).for_each(|(at, value)| take(*at, &[(only.key, *value)]));
+            }
+            (Samples::Log(_), []) => {}
+        }
+        Ok(())
+    }
 }
 
 impl Replay {
@@ -68,7 +98,7 @@ impl Replay {
         // Whoever reads what follows may take an hour over it; the recorder goes on meanwhile.
         recording.release()?;
         fold.judge();
-        Ok(Replay { report: fold.into_report(), series, samples: Samples::Recording(recording) })
+        Ok(Replay { report: fold.into_report(), series, samples: Samples::Recording(recording), window: None })
     }
 
     fn of_log(path: &Path, log: Log) -> Self {
@@ -89,18 +119,58 @@ impl Replay {
             fold.observe(*at, &[(SeriesKey(1), *value)]);
         }
         fold.judge();
-        Replay { report: fold.into_report(), series, samples: Samples::Log(log.points) }
+        Replay { report: fold.into_report(), series, samples: Samples::Log(log.points), window: None }
+    }
+
+    /// The same, judged by what lies in a window alone. Fails where no tick does.
+    pub fn within(self, window: Window) -> Result<Self, ReplayError> {
+        let Replay { report, mut series, samples, .. } = self;
+        let mut measured = HashSet::new();
+        let (mut first, mut last, mut ticks) = (None, None, 0);
+        samples.for_each_tick(&series, |at, values| {
+            if window.contains(at) {
+                first.get_or_insert(at);
+                last = Some(at);
+                ticks += 1;
+                measured.extend(values.iter().map(|(key, _)| *key));
+            }
+        })?;
+        let (Some(from), Some(to)) = (first, last) else {
+            return Err(ReplayError::NoTick { file: report.file, window });
+        };
+        // What the next tick found was not seen by then, though it tells that it was there.
+        let window = Window { until: to, ..window };
+        series.retain(|it| measured.contains(&it.key));
+        let limits = match &samples {
+            Samples::Recording(recording) => recording.limits(window.until)?,
+            Samples::Log(_) => report.limits.clone(),
+        };
+        let facts = Report { from, to, ticks, ..window.cut(report, limits) };
+        let mut fold = Fold::replay(facts, &series);
+        samples.for_each_tick(&series, |at, values| {
+            if window.contains(at) {
+                fold.observe(at, values);
+            }
+        })?;
+        fold.judge();
+        Ok(Replay { report: fold.into_report(), series, samples, window: Some(window) })
     }
 
     /// The samples of one series. Where an endpoint came back it is the latest of that name.
     pub fn points(&self, series: &Series) -> Result<Points, ReplayError> {
-        match &self.samples {
-            Samples::Recording(recording) => Ok(recording.points(series.key)?),
-            Samples::Log(points) => Ok(points.clone()),
+        let mut points = match &self.samples {
+            Samples::Recording(recording) => recording.points(series.key)?,
+            Samples::Log(points) => points.clone(),
+        };
+        if let Some(window) = self.window {
+            let from = points.times.partition_point(|at| *at < window.since);
+            let to = points.times.partition_point(|at| *at <= window.until);
+            points = Points { times: points.times[from..to].into(), values: points.values[from..to].into() };
         }
+        Ok(points)
     }
 
-    /// The samples of these series, in their order, by one pass. What a tick did not measure of a series between its first
+    /// The samples of these series over all of the file, in their order, by one pass. What a tick did not measure of a series between its first
     /// and its last sample is a hole.
     pub fn all_points(&self, wanted: &[SeriesKey]) -> Result<Vec<Points>, ReplayError> {
         let recording = match &self.samples {

@@ -154,10 +154,7 @@ impl Recording {
                 let series = (!series.is_empty()).then_some(series);
                 Ok(Gap { from: Timestamp(row.get(1)?), to: Timestamp(row.get(2)?), series, reason: row.get(3)? })
             })?,
-            limits: self.rows(
-                "SELECT name, series, value FROM bound WHERE id IN (SELECT max(id) FROM bound GROUP BY name, series)",
-                |row| Ok(Limit { name: row.get(0)?, series: row.get(1)?, value: row.get(2)? }),
-            )?,
+            limits: self.limits(Timestamp(i64::MAX))?,
             events: self.rows("SELECT at, process, kind, text FROM event ORDER BY at, id", |row| {
                 let kind: String = row.get(2)?;
                 let process: Option<u32> = row.get(1)?;
@@ -179,6 +176,16 @@ impl Recording {
                 .map_err(|source| self.failed(source))?,
             ..Report::default()
         })
+    }
+
+    /// The limits in force at a moment.
+    pub fn limits(&self, at: Timestamp) -> Result<Vec<Limit>, StoreError> {
+        let sql = "SELECT name, series, value FROM bound
+                   WHERE id IN (SELECT max(id) FROM bound WHERE at <= ?1 GROUP BY name, series)";
+        let limit = |row: &Row| Ok(Limit { name: row.get(0)?, series: row.get(1)?, value: row.get(2)? });
+        let mut statement = self.connection.prepare(sql).map_err(|source| self.failed(source))?;
+        let rows = statement.query_map([at.0], limit).and_then(Iterator::collect);
+        rows.map_err(|source| self.failed(source))
     }
 
     /// The series that were recorded, in the order of their keys.

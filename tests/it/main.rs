@@ -28,4 +28,5 @@ mod screen;
 mod select;
 mod sockets;
 mod top;
+mod window;
 mod wrong;

@@ -102,7 +102,12 @@ impl<'a> Prober<'a> {
                 let count = self.snapshot.iter().flat_map(|it| &it.sightings).map(|it| it.holders.len()).sum::<usize>();
                 found(source, format!("{count} read from /proc/{}/fd", id.pid))
             }
-            (Some(id), Some(error)) => missing(source, error.to_string(), self.of_others(id.pid)),
+            (Some(id), Some(error)) => {
+                let lacks = self.of_others(id.pid);
+                let more = "; we have the capabilities that open it, so a security module or a sandbox keeps it closed";
+                let more = if lacks.is_empty() { more } else { "" };
+                missing(source, format!("{error}{more}"), lacks)
+            }
         }
     }
 
