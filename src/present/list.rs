@@ -22,13 +22,15 @@ const COLUMNS: [(&str, Align); 8] = [
 /// The table, a row per descriptor.
 pub fn text(out: &mut dyn Write, target: &Target, open: &[Lifetime], address: AddressWriter) -> io::Result<()> {
     let rows: Vec<Vec<String>> = rows(target, open)
-        .map(|(process, holder, it)| {
+        .into_iter()
+        .map(|row| {
+            let ([command, pid, user, fd, access], (_, it)) = (whose(&row), row);
             let silent = it.resource.activity.silent_seconds.map(crate::model::duration_words);
             vec![
-                process.name.clone(),
-                process.id.pid.to_string(),
-                process.user.clone(),
-                descriptor(holder),
+                command,
+                pid,
+                user,
+                format!("{fd}{access}"),
                 type_name(it).to_owned(),
                 node(it),
                 silent.unwrap_or_default(),
@@ -45,16 +47,17 @@ pub fn csv(out: &mut dyn Write, target: &Target, open: &[Lifetime], address: Add
         out,
         "command,pid,user,fd,access,kind,type,node,local,remote,state,silent_seconds,bytes_sent,bytes_received,name,detail"
     )?;
-    for (process, holder, it) in rows(target, open) {
+    for row in rows(target, open) {
+        let ([command, pid, user, fd, access], (_, it)) = (whose(&row), row);
         let resource = &it.resource;
         let number = |value: Option<u64>| value.map(|it| it.to_string()).unwrap_or_default();
         let end = |end: &Option<Address>| end.as_ref().map(address).unwrap_or_default();
         let cells = [
-            process.name.clone(),
-            process.id.pid.to_string(),
-            process.user.clone(),
-            holder.fd.to_string(),
-            holder.access.map(|it| it.letter().to_owned()).unwrap_or_default(),
+            command,
+            pid,
+            user,
+            fd,
+            access,
             resource.kind.name().to_owned(),
             type_name(it).to_owned(),
             node(it),
@@ -72,15 +75,30 @@ pub fn csv(out: &mut dyn Write, target: &Target, open: &[Lifetime], address: Add
     Ok(())
 }
 
-/// Every descriptor with its process and what it refers to, in the order of processes and numbers.
-fn rows<'a>(target: &'a Target, open: &'a [Lifetime]) -> impl Iterator<Item = (&'a Process, &'a Holder, &'a Lifetime)> {
-    let mut rows: Vec<_> = open.iter().flat_map(|it| it.holders.iter().map(move |holder| (holder, it))).collect();
-    rows.sort_by_key(|(holder, _)| (holder.process, holder.fd));
-    rows.into_iter().filter_map(|(holder, it)| Some((target.processes.get(&holder.process)?, holder, it)))
+/// A descriptor with its process, where these are known, and what it refers to.
+type Row<'a> = (Option<(&'a Process, &'a Holder)>, &'a Lifetime);
+
+/// Every descriptor in the order of processes and numbers; then what nobody is known to hold.
+fn rows<'a>(target: &'a Target, open: &'a [Lifetime]) -> Vec<Row<'a>> {
+    let held = |it: &'a Lifetime| {
+        let holders = it.holders.iter().filter_map(|holder| Some((target.processes.get(&holder.process)?, holder)));
+        holders.map(move |holder| (Some(holder), it))
+    };
+    let mut rows: Vec<Row> = open.iter().flat_map(held).collect();
+    rows.sort_by_key(|(holder, _)| holder.map(|(_, holder)| (holder.process, holder.fd)));
+    rows.extend(open.iter().filter(|it| it.holders.is_empty()).map(|it| (None, it)));
+    rows
 }
 
-fn descriptor(holder: &Holder) -> String {
-    format!("{}{}", holder.fd, holder.access.map_or("", crate::model::Access::letter))
+/// Command, pid, user, descriptor and access; of what nobody is known to hold the user alone, where the socket tells it.
+fn whose((held, lifetime): &Row) -> [String; 5] {
+    let Some((process, holder)) = held else {
+        let uid = lifetime.resource.detail.as_ref().and_then(|detail| detail.uid);
+        let user = uid.map(|uid| uid.to_string()).unwrap_or_default();
+        return [String::new(), String::new(), user, String::new(), String::new()];
+    };
+    let access = holder.access.map(|it| it.letter().to_owned()).unwrap_or_default();
+    [process.name.clone(), process.id.pid.to_string(), process.user.clone(), holder.fd.to_string(), access]
 }
 
 /// lsof's TYPE.

@@ -3,14 +3,33 @@
 
 use super::holdings::Holdings;
 use super::join::{add_socket, has_changed};
-use super::sockets::{Socket, SocketTable};
+use super::sockets::{Outside, Scope, Socket, SocketTable};
 use crate::model::{Identity, Kind, Resource, Sighting, Snapshot, Timestamp};
+use std::collections::HashSet;
 
 /// The sockets around closed processes, as they were at the tick before.
 #[derive(Debug, Default)]
 pub(super) struct ClosedProcesses {
     rows: SocketTable,
     read_at: Timestamp,
+}
+
+/// The sockets around closed processes now: those that share a cgroup or a user share them.
+#[derive(Debug, Default)]
+pub(super) struct Around {
+    pub(super) rows: SocketTable,
+    scopes: HashSet<Scope>,
+}
+
+impl Around {
+    /// Takes in what was found around a process; gives back what is to be said of it, once for all that share it.
+    pub(super) fn take(&mut self, found: Outside) -> Option<String> {
+        let is_new = self.scopes.insert(found.scope);
+        if is_new {
+            self.rows.extend(found.sockets.iter().map(|(inode, row)| (*inode, row.clone())));
+        }
+        is_new.then_some(found.words)
+    }
 }
 
 impl ClosedProcesses {

@@ -29,15 +29,13 @@ impl Join {
     /// A join under `proc`.
     pub(super) fn new(proc: &ProcFs, allows_netlink: bool, with_details: bool) -> Self {
         let mut descriptors = DescriptorReader::new(proc);
-        let mut sockets = SocketReader::new(proc, allows_netlink);
         if with_details {
             descriptors.ask_all_details();
-            sockets.with_detail = true;
         }
         Join {
             proc: proc.clone(),
             descriptors,
-            sockets,
+            sockets: SocketReader::new(proc, allows_netlink).with_detail(with_details),
             rows: SocketTable::default(),
             read_at: None,
             news: HashSet::new(),

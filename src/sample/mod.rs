@@ -31,12 +31,11 @@ pub use target::{CommandPattern, Pattern, Rule, RuleError, TargetProcesses};
 pub use way::{Source, SourceError};
 
 use crate::model::{Process, ProcessId, Reading, Sighting, Snapshot, Timestamp, Unit};
-use closed::ClosedProcesses;
+use closed::{Around, ClosedProcesses};
 use descriptors::inotify_limits;
 use holdings::Holdings;
 use memory::Memory;
 use metrics::MetricWorkers;
-use sockets::SocketTable;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 use way::Way;
@@ -97,7 +96,7 @@ impl Sampler {
         self.forget_ended(members);
         let processes: Vec<_> = members.iter().map(|id| self.read_process(id, &mut memory)).collect();
         let read = self.way.read(members, at);
-        let mut around = SocketTable::default();
+        let mut around = Around::default();
         for ((id, process), read) in members.iter().zip(processes).zip(read) {
             match process.and_then(|process| read.map(|()| process)) {
                 Ok(process) => {
@@ -109,7 +108,7 @@ impl Sampler {
             }
         }
         self.add_changes(&mut snapshot);
-        self.closed.take(around, &self.holdings, &mut snapshot);
+        self.closed.take(around.rows, &self.holdings, &mut snapshot);
         if memory.processes > 0 {
             memory.readings(&mut snapshot.readings);
             let pids: Vec<u32> = snapshot.processes.iter().map(|process| process.id.pid).collect();
@@ -144,21 +143,14 @@ impl Sampler {
 
     /// A process that could not be read: what it held before stands; where it never could be, the sockets around it are
     /// told, and how many descriptors it has.
-    fn look_from_outside(
-        &mut self,
-        id: &ProcessId,
-        error: &ReadError,
-        around: &mut SocketTable,
-        snapshot: &mut Snapshot,
-    ) {
+    fn look_from_outside(&mut self, id: &ProcessId, error: &ReadError, around: &mut Around, snapshot: &mut Snapshot) {
         let is_closed = matches!(error, ReadError::Denied { .. }) && !self.holdings.knows(id.pid);
         let outside = if is_closed { self.way.outside(id.pid) } else { None };
         match (outside, self.processes.get(id)) {
             (Some(Ok(outside)), Some(process)) => {
                 snapshot.processes.push(process.clone());
-                snapshot.descriptors_unseen += self.proc.descriptors(id.pid).unwrap_or(0);
-                around.extend(outside.sockets.iter().map(|(inode, row)| (*inode, row.clone())));
-                snapshot.unseen.push(outside.words);
+                snapshot.descriptors_unseen += self.proc.descriptor_count(id.pid).unwrap_or(0);
+                snapshot.unseen.extend(around.take(outside));
             }
             _ => {
                 snapshot.unreadable.push(id.clone());

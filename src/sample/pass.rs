@@ -9,12 +9,12 @@ use super::holdings::Seen;
 use super::iterator::{Clock, FileIterator, FileKind, ROW_BYTES, Row, SocketDetail};
 use super::join::{kind_of_protocol, resource_of};
 use super::procfs::{ProcFs, ReadError};
-use super::sockets::{CONGESTION_STATES, CgroupPaths, unix_name};
+use super::sockets::{CONGESTION_STATES, CgroupPaths, SocketReader, unix_name};
 use crate::model::{
     Activity, Address, Descriptor, Detail, Identity, Kind, ProcessId, Resource, SocketType, Timestamp, UnixPeer,
 };
 use std::collections::{HashMap, HashSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasher, RandomState};
 
 const AF_NETLINK: u16 = 16;
 const AF_PACKET: u16 = 17;
@@ -31,9 +31,11 @@ pub(super) struct Pass {
     iterator: FileIterator,
     descriptors: DescriptorReader,
     known: HashMap<u32, Known>,
+    /// Turns the kernel's addresses, which are nobody's business, into numbers.
+    addresses: RandomState,
     cgroups: CgroupPaths,
-    /// Whether queues, owners and the like are asked for too.
-    with_details: bool,
+    /// Where queues, owners and the like are asked for too: who knows of queues what the iterator can't.
+    tables: Option<SocketReader>,
 }
 
 /// What a process held at the last pass.
@@ -77,14 +79,35 @@ impl Pass {
             iterator,
             descriptors,
             known: HashMap::new(),
+            addresses: RandomState::new(),
             cgroups: CgroupPaths::new(proc),
-            with_details,
+            tables: with_details.then(|| SocketReader::new(proc, true).with_detail(true)),
         }
     }
 
     /// Reads what these processes hold now, and says of each whether it could be read.
     pub(super) fn read(&mut self, processes: &[ProcessId], at: Timestamp) -> Vec<Result<(), ReadError>> {
-        processes.iter().map(|id| self.read_one(id.pid, at)).collect()
+        let read = processes.iter().map(|id| self.read_one(id.pid, at)).collect();
+        self.ask_tables();
+        read
+    }
+
+    /// Takes the details of sockets from the kernel's tables where these list them.
+    fn ask_tables(&mut self) {
+        let Some(tables) = &mut self.tables else { return };
+        let is_socket = |seen: &&Seen| seen.identity.0 == SOCKET_IDENTITY;
+        let inodes =
+            |known: &Known| known.seen.iter().filter(is_socket).map(|seen| seen.identity.1).collect::<Vec<_>>();
+        let rows = tables.read(self.known.iter().map(|(pid, known)| (*pid, inodes(known).into_iter())));
+        for known in self.known.values_mut() {
+            for seen in known.seen.iter().filter(is_socket) {
+                if let Some(row) = rows.get(&seen.identity.1)
+                    && let Some(besides) = known.sockets.get_mut(&seen.fd)
+                {
+                    besides.detail.clone_from(&row.detail);
+                }
+            }
+        }
     }
 
     fn read_one(&mut self, pid: u32, at: Timestamp) -> Result<(), ReadError> {
@@ -96,14 +119,17 @@ impl Pass {
             return Err(ReadError::Gone(pid));
         }
         let known = self.known.entry(pid).or_default();
-        let renewed = known.take(rows.bytes(), rows.clock, at, self.with_details);
+        let renewed = known.take(rows.bytes(), rows.clock, at, &self.addresses, self.tables.is_some());
         self.descriptors.look_again(pid, &mut known.slots, &mut known.turn, 1);
         known.slots.extend(renewed.others.into_iter().filter_map(|fd| self.descriptors.examine_one(pid, fd)));
         known.slots.sort_unstable_by_key(|slot| slot.fd);
         known.pass_on_news();
         for detail in self.iterator.details(pid, renewed.sockets).map_err(failed)? {
-            let cgroups = self.with_details.then_some(&mut self.cgroups);
-            known.sockets.insert(detail.fd(), Besides::of(detail, cgroups));
+            // It may be another by now, which the next tick will find.
+            if known.row(detail.fd()).is_some_and(|row| row.file() == detail.file()) {
+                let cgroups = self.tables.is_some().then_some(&mut self.cgroups);
+                known.sockets.insert(detail.fd(), Besides::of(detail, cgroups));
+            }
         }
         Ok(())
     }
@@ -116,9 +142,8 @@ impl Pass {
     /// What a descriptor of a process that was read refers to; `None` where it isn't held any more.
     pub(super) fn resource(&self, holder: &Descriptor) -> Option<Resource> {
         let known = self.known.get(&holder.process.pid)?;
-        let place = known.place(holder.fd)?;
-        let row = Row::new(&known.rows[place * ROW_BYTES..])?;
-        let identity = known.seen[place].identity;
+        let row = known.row(holder.fd)?;
+        let identity = known.seen[known.place(holder.fd)?].identity;
         Some(match row.kind() {
             FileKind::Socket => socket(row, identity, known.clock, known.sockets.get(&holder.fd)),
             _ => file(row, identity, known.slot(holder.fd), known.silent_seconds(holder.fd)),
@@ -150,6 +175,10 @@ impl Known {
         self.seen.binary_search_by_key(&fd, |seen| seen.fd).ok()
     }
 
+    fn row(&self, fd: i32) -> Option<Row<'_>> {
+        Row::new(self.rows.get(self.place(fd)? * ROW_BYTES..)?)
+    }
+
     fn slot(&self, fd: i32) -> Option<&Slot> {
         self.slots.binary_search_by_key(&fd, |slot| slot.fd).ok().map(|place| &self.slots[place])
     }
@@ -169,7 +198,14 @@ impl Known {
     }
 
     /// Takes in the rows of a pass. Gives back the descriptors that rows alone don't tell and that are new or renamed.
-    fn take(&mut self, rows: &[u8], clock: Clock, at: Timestamp, with_details: bool) -> Renewed {
+    fn take(
+        &mut self,
+        rows: &[u8],
+        clock: Clock,
+        at: Timestamp,
+        addresses: &RandomState,
+        with_details: bool,
+    ) -> Renewed {
         let before = std::mem::replace(&mut self.rows, rows.to_vec());
         let mut before = before.chunks_exact(ROW_BYTES).zip(std::mem::take(&mut self.seen)).peekable();
         let mut seen = Vec::with_capacity(rows.len() / ROW_BYTES);
@@ -186,7 +222,7 @@ impl Known {
                 seen.push(Seen { news: false, ..known });
                 continue;
             }
-            let now = Seen { fd: row.fd(), access: row.access(), identity: identity_of(row), news: true };
+            let now = Seen { fd: row.fd(), access: row.access(), identity: identity_of(row, addresses), news: true };
             let known = known.and_then(|(bytes, it)| Row::new(bytes).filter(|_| it.identity == now.identity));
             if known.is_none() {
                 gone.insert(now.fd);
@@ -240,13 +276,12 @@ impl Besides {
 
 /// A socket by its inode, anything else by the open file itself: what `dup`, `fork` or a Unix socket made of it is the
 /// same, and another opening of one path another. What is behind it goes in too, for the kernel uses addresses again.
-fn identity_of(row: Row) -> Identity {
+fn identity_of(row: Row, addresses: &RandomState) -> Identity {
     if row.kind() == FileKind::Socket {
         return Identity(SOCKET_IDENTITY, row.inode());
     }
-    let mut hasher = DefaultHasher::new();
-    (row.private_data(), row.inode(), row.device()).hash(&mut hasher);
-    Identity(FILE_IDENTITY | hasher.finish() >> 2, row.file())
+    let behind = addresses.hash_one((row.private_data(), row.inode(), row.device()));
+    Identity(FILE_IDENTITY | behind >> 2, addresses.hash_one((row.file(), behind)))
 }
 
 /// True for the sockets that the kernel's tables list, and of which the row says what they do. One that was never bound or
@@ -311,7 +346,12 @@ fn socket(row: Row, identity: Identity, clock: Option<Clock>, besides: Option<&B
 fn file(row: Row, identity: Identity, slot: Option<&Slot>, silent_seconds: Option<f64>) -> Resource {
     let mut resource = match slot {
         Some(slot) => Resource { identity, ..resource_of(&slot.referent) },
-        None => Resource { inode: Some(row.inode()), ..Resource::new(identity, kind_of(row.kind())) },
+        None => {
+            let kind = kind_of(row.kind());
+            let deleted = matches!(kind, Kind::File | Kind::Directory).then(|| row.is_deleted());
+            let detail = deleted.map(|deleted| Box::new(Detail { deleted: Some(deleted), ..Detail::default() }));
+            Resource { inode: Some(row.inode()), detail, ..Resource::new(identity, kind) }
+        }
     };
     resource.activity.silent_seconds = silent_seconds.or(resource.activity.silent_seconds);
     if let Some(offset) = row.offset() {

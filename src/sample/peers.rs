@@ -1,14 +1,18 @@
-//! Who holds the other ends: of connected Unix sockets, and of pipes. The kernel tells it of neither, so every process that
-//! we may read is walked once, for a snapshot that a person waits for.
+//! Who holds the other ends: of connected Unix sockets, and of pipes. The kernel tells it of neither, so the whole machine is
+//! searched once, for a snapshot that a person waits for: by the kernel's iterator where that is allowed, else by a walk over
+//! every process that we may read.
 
 use super::Sampler;
 use super::descriptors::{Walk, access};
+use super::iterator::{FileKind, MachineIterator, Owner};
 use super::procfs::{ProcFs, ReadError};
+use super::way::Way;
 use crate::model::{Access, Detail, Kind, PipeEnd, Resource, Snapshot};
 use rustix::fs::{AtFlags, statat};
 use std::collections::{HashMap, HashSet};
 use std::ffi::CString;
 use std::fs;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -21,12 +25,14 @@ const HOLDERS_MAX: usize = 64;
 
 impl Sampler {
     /// Names the processes at the other ends of the snapshot's Unix sockets and, where all details are asked for, of its
-    /// pipes. The walk over all processes ends when
-    /// all that were looked for are found, or `limit` is over, which is then noted.
+    /// pipes. A walk over all processes ends when all that were looked for are found, or `limit` is over, which is then noted.
     pub fn find_peers(&self, snapshot: &mut Snapshot, limit: Duration) {
         let mut search = Search::of(snapshot, self.with_details);
         if !search.is_wanted() {
             return;
+        }
+        if matches!(self.way, Way::Pass(_)) && search.pass(snapshot).is_ok() {
+            return search.tell(snapshot);
         }
         if !search.walk(&self.proc, snapshot, Instant::now() + limit) {
             let words = format!(
@@ -56,6 +62,8 @@ struct Holder {
     end: PipeEnd,
     access: Option<Access>,
     inode: Option<u64>,
+    /// Of the inode; `None` where it wasn't asked for.
+    device: Option<(u32, u32)>,
 }
 
 impl Search {
@@ -69,6 +77,27 @@ impl Search {
 
     fn is_wanted(&self) -> bool {
         !self.sockets.is_empty() || !self.pipes.is_empty()
+    }
+
+    /// Asks the kernel's iterator. Fails where that can't be used, and then nothing was found.
+    fn pass(&mut self, snapshot: &Snapshot) -> io::Result<()> {
+        let resources = || snapshot.sightings.iter().map(|it| &it.resource);
+        let pipes: HashMap<u64, Vec<u8>> = resources()
+            .filter_map(|it| Some((it.inode?, pipe_link(it).filter(|link| self.pipes.contains_key(link))?)))
+            .collect();
+        let peers = resources().filter_map(|it| it.peer.as_ref().map(|peer| peer.inode)).filter(|inode| *inode != 0);
+        let wanted: Vec<u64> = peers.chain(pipes.keys().copied()).collect();
+        for owner in MachineIterator::open().map_err(io::Error::other)?.owners(wanted)? {
+            let Owner { inode, pid, fd, access, device, kind } = owner;
+            if kind == FileKind::Socket {
+                self.owners.entry(socket_link(inode)).or_insert((pid, fd));
+            } else if let Some(holders) = pipes.get(&inode).and_then(|link| self.pipes.get_mut(link)) {
+                let end = PipeEnd { pid, fd };
+                holders.push(Holder { end, access, inode: Some(inode), device: Some(device) });
+            }
+        }
+        self.saw_all = is_first_pid_namespace();
+        Ok(())
     }
 
     /// Walks the target's processes and then all others. False where the time was over before the end.
@@ -103,7 +132,7 @@ impl Search {
             let Ok(access) = access(folder, &entry) else { return };
             // Two FIFOs may have had one path after the other.
             let inode = statat(folder, &entry, AtFlags::empty()).ok().map(|found| found.st_ino);
-            holders.push(Holder { end: PipeEnd { pid, fd }, access, inode });
+            holders.push(Holder { end: PipeEnd { pid, fd }, access, inode, device: None });
         } else if self.sockets.contains(link) && !self.owners.contains_key(link) {
             self.owners.insert(link.to_vec(), (pid, fd));
         }
@@ -118,9 +147,10 @@ impl Search {
                 peer.owner = self.owners.get(&socket_link(peer.inode)).copied();
             }
             let Some(found) = pipe_link(resource).and_then(|link| self.pipes.get(&link)) else { continue };
+            let device = found.iter().find(|it| holds(&it.end)).and_then(|own| own.device);
             let is_other = |it: &&Holder| {
                 let leads_there = it.access == Some(Access::Both) || it.access != access;
-                let is_same_pipe = it.inode == resource.inode && it.access.is_some();
+                let is_same_pipe = (it.inode, it.device) == (resource.inode, device) && it.access.is_some();
                 is_same_pipe && leads_there && !holds(&it.end)
             };
             let others: Vec<PipeEnd> = found.iter().filter(is_other).map(|it| it.end).take(HOLDERS_MAX).collect();

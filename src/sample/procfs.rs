@@ -250,12 +250,6 @@ impl ProcFs {
         entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
     }
 
-    /// How many descriptors a process has, by the size of its `fd` folder, which everyone may ask for; `None` before Linux
-    /// 6.2, where that is 0 whatever it holds.
-    pub fn descriptors(&self, pid: u32) -> Option<u64> {
-        fs::metadata(self.folder(pid).join("fd")).ok().map(|found| found.len()).filter(|count| *count > 0)
-    }
-
     /// The children of a process: those of each of its threads, from `/proc/PID/task/TID/children`, or by asking every
     /// process for its parent where the kernel was built without that file.
     pub fn children(&self, pid: u32) -> Vec<u32> {

@@ -113,6 +113,7 @@ pub(in crate::sample) struct Rows<'a> {
 
 impl<'a> Rows<'a> {
     /// How many descriptors there are.
+    #[cfg(test)]
     pub(in crate::sample) fn len(self) -> usize {
         self.bytes.len() / ROW_BYTES
     }
@@ -123,6 +124,7 @@ impl<'a> Rows<'a> {
     }
 
     /// One after the other, in the order of the descriptors' numbers.
+    #[cfg(test)]
     pub(in crate::sample) fn iter(self) -> impl Iterator<Item = Row<'a>> {
         self.bytes.chunks_exact(ROW_BYTES).filter_map(Row::new)
     }

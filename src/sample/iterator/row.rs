@@ -77,6 +77,7 @@ impl<'a> Row<'a> {
     }
 
     /// The whole row.
+    #[cfg(test)]
     pub(in crate::sample) fn bytes(self) -> &'a [u8; ROW_BYTES] {
         self.0
     }
@@ -178,6 +179,7 @@ impl<'a> Row<'a> {
     }
 
     /// The directions that have been shut down: 1 receiving, 2 sending.
+    #[cfg(test)]
     pub(in crate::sample) fn shutdown(self) -> u8 {
         self.0[41]
     }

@@ -5,6 +5,7 @@ mod setting;
 mod tables;
 
 use super::descriptors::DescriptorReader;
+use super::iterator::FileIterator;
 use super::{ProcFs, ReadError, Sampler};
 use crate::model::{
     Capability, Diagnosis, Kind, Lack, Probe, ProbedTarget, ProcessId, Setting, Snapshot, Source, Timestamp, Way, Works,
@@ -198,8 +199,14 @@ impl<'a> Prober<'a> {
     /// The one place to ask whether the iterator can be used.
     fn file_iterator(&self) -> Probe {
         let lacks = self.for_bpf((6, 1));
-        let why = "descriptors, addresses, bytes and silence in one pass: a third of the cost or less";
-        if lacks.is_empty() { found(Source::FileIterator, why) } else { missing(Source::FileIterator, why, lacks) }
+        let why = "descriptors, addresses, bytes and silence in one pass, of any process";
+        if !lacks.is_empty() {
+            return missing(Source::FileIterator, why, lacks);
+        }
+        match FileIterator::open() {
+            Ok(_) => found(Source::FileIterator, why),
+            Err(error) => missing(Source::FileIterator, error.to_string(), Vec::new()),
+        }
     }
 
     /// What a BPF program that reads typed kernel structures lacks here.

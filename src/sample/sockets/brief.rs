@@ -64,7 +64,7 @@ impl Netlink {
 fn parse_inet_row(message: &[u8], kind: Kind) -> Option<SocketRow> {
     let state = State::from_kernel(*message.get(1)?);
     let mut attributes = attributes(message.get(72..)?);
-    let has_info = kind == Kind::Tcp && !matches!(state, None | Some(State::Listen));
+    let has_info = kind == Kind::Tcp && !matches!(state, None | Some(State::Listen | State::SynSent | State::SynRecv));
     let info = attributes.find(|(attribute, _)| *attribute == INET_DIAG_INFO);
     Some(SocketRow {
         inode: u64::from(u32::from_ne_bytes(bytes_at(message, 68)?)),

@@ -100,6 +100,8 @@ pub(super) fn parse(row: &[u8], kind: Kind, cgroups: Option<&mut CgroupPaths>) -
     let (remote_ip, remote_port) = (address(24)?, port(6)?);
     // Only a TCP socket's is a `struct tcp_info`, and a listener's holds other things.
     let has_info = kind == Kind::Tcp && !matches!(state, None | Some(State::Listen));
+    // Nothing was sent or received yet: the times are those of the machine's start.
+    let is_begun = !matches!(state, Some(State::SynSent | State::SynRecv));
     let (mut info, mut is_subflow) = (None, false);
     for (attribute, value) in attributes(row.get(72..)?) {
         match attribute {
@@ -119,7 +121,7 @@ pub(super) fn parse(row: &[u8], kind: Kind, cgroups: Option<&mut CgroupPaths>) -
         remote: has_peer.then(|| Address::inet(remote_ip, remote_port)),
         peer_inode: None,
         state: state.filter(|_| kind == Kind::Tcp),
-        activity: info.map(activity).unwrap_or_default(),
+        activity: info.filter(|_| is_begun).map(activity).unwrap_or_default(),
         protocol: is_subflow.then_some("MPTCP"),
         detail: cgroups.map(|cgroups| Box::new(detail(row, info, cgroups))),
     })

@@ -26,7 +26,7 @@ pub(super) use cgroup_id::CgroupPaths;
 pub(super) use inet::CONGESTION_STATES;
 pub(super) use inodes::{InodeMap, InodeSet};
 pub(super) use netlink::Netlink;
-pub(super) use outside::Outside;
+pub(super) use outside::{Outside, Scope};
 pub(super) use unix::name as unix_name;
 
 /// A row of a socket table.
@@ -71,7 +71,7 @@ pub(super) struct SocketReader {
     cgroups: CgroupPaths,
     scopes: outside::Scopes,
     /// Whether rows have their details: user, cgroup, queues, retransmits. A tick goes without.
-    pub with_detail: bool,
+    with_detail: bool,
     /// What the last read could not see or had to take from `/proc`, once each.
     pub notes: Vec<String>,
     /// How many of the notes hold for every read.
@@ -103,6 +103,11 @@ impl SocketReader {
             lasting_notes: notes.len(),
             notes,
         }
+    }
+
+    /// The same, rows with their details or without.
+    pub(super) fn with_detail(self, with_detail: bool) -> Self {
+        SocketReader { with_detail, ..self }
     }
 
     /// How sockets are read, for a person.
