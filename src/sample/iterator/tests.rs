@@ -1,3 +1,4 @@
+use super::files::Rows;
 use super::*;
 use crate::model::{Access, Address, ProcessHoldings, SocketType, State};
 use crate::sample::{ProcFs, sockets::SocketReader};
@@ -137,7 +138,7 @@ fn a_connection_is_told_as_sock_diag_tells_it() {
     std::thread::sleep(Duration::from_millis(40));
 
     let inodes: Vec<u64> = sockets.iter().map(inode).collect();
-    let mut reader = SocketReader::new(&ProcFs::system());
+    let mut reader = SocketReader::new(&ProcFs::system(), true);
     let mut diag = || reader.read([(std::process::id(), inodes.iter().copied())].into_iter());
     let before = diag();
     let rows = own(&mut iterator);

@@ -180,7 +180,7 @@ mod tests {
         let (pid, tcp, udp, unix) = (number() as u32, number(), number(), number());
         let cgroup = words.next();
         assert!(std::fs::read_dir(format!("/proc/{pid}/fd")).is_err(), "it is closed to us");
-        let mut reader = SocketReader::new(&ProcFs::system());
+        let mut reader = SocketReader::new(&ProcFs::system(), true);
         let outside = reader.outside(pid).expect("is told");
         let kind = |inode: u64| outside.sockets.get(&inode).map(|it| it.kind);
         assert_eq!((kind(tcp), kind(udp)), (Some(Kind::Tcp), Some(Kind::Udp)), "{outside:?}");
@@ -255,7 +255,7 @@ mod tests {
                     1: 0100007F:1539 00000000:0000 0A 0:0 00:0 0 0 0 82 1\n\
                     2: 0100007F:153A 0100007F:1538 06 0:0 00:0 0 1000 0 0 1\n";
         std::fs::write(folder.join("net/tcp"), rows).expect("written");
-        let mut reader = SocketReader::new(&ProcFs::at(scratch.path().to_owned()));
+        let mut reader = SocketReader::new(&ProcFs::at(scratch.path().to_owned()), true);
         let outside = reader.outside(7).expect("is told");
         assert_eq!(outside.scope, Scope::User(1000));
         let told: Vec<_> = outside.sockets.iter().map(|(inode, it)| (*inode, it.local.clone())).collect();
