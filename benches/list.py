@@ -4,7 +4,8 @@
     python3 benches/list.py [--release-binary target/release/unclosed] [--connections 100,1000,10000]
 
 Each is the CPU time, user and system, of the processes that ran, the median of several rounds in which the peers take
-turns. The target holds its connections on a machine that holds 50,000 sockets more. Prints a Markdown table.
+turns. The target is nobody's, and holds its connections on a machine that holds 50,000 sockets more. It is watched as root,
+which takes BPF, and as nobody, which walks `/proc/PID/fd`. Run it as root. Prints a Markdown table.
 """
 
 import argparse
@@ -31,9 +32,9 @@ def main():
     typed = arguments.parse_args()
     crowd = machine.bystanders(BYSTANDERS)
     try:
-        print("| connections | `list` | tick | tick, first 200 | `lsof -i -a -p PID -n -P` | `ss -tnp` "
-              "| lsof : list | lsof : tick | ss : tick |")
-        print("|---|---|---|---|---|---|---|---|---|")
+        print("| connections | `list` | tick, root | first 200 | tick, nobody | `lsof -i -a -p PID -n -P` | `ss -tnp` "
+              "| lsof : tick, root | ss : tick, root | lsof : tick, nobody | peak memory, root |")
+        print("|---|---|---|---|---|---|---|---|---|---|---|")
         for connections in map(int, typed.connections.split(",")):
             print(row(typed.release_binary, connections, typed.rounds), flush=True)
     finally:
@@ -43,27 +44,38 @@ def main():
 
 def row(unclosed, connections, rounds):
     """One line of the table."""
-    client, server = machine.client_and_server(connections)
+    client, server = machine.client_and_server(connections, machine.NOBODY)
+    pid = str(client.pid)
+    nobody = ["setpriv", f"--reuid={machine.NOBODY}", f"--regid={machine.NOBODY}", "--clear-groups"]
+    commands = {
+        "list": [unclosed, "list", "-p", pid],
+        "lsof": ["lsof", "-i", "-a", "-p", pid, "-n", "-P"],
+        "ss": ["ss", "-tnp"],
+    }
     try:
-        with Watch(unclosed, client.pid) as watch:
-            watch.ticks(10)
-            eager = watch.ticks(EAGER_TICKS - 20)
-            watch.ticks(20)
-            listed, ticks, lsof, ss = [], [], [], []
+        with Watch([unclosed], pid, "bpf") as root, Watch([*nobody, unclosed], pid, "auto") as stranger:
+            stranger.pause()
+            root.ticks(10)
+            eager = root.ticks(EAGER_TICKS - 20)
+            root.ticks(20)
+            root.pause()
+            costs = {name: [] for name in ["root", "nobody", *commands]}
             for _ in range(rounds):
-                ticks.append(watch.ticks(TICKS_A_ROUND))
-                watch.pause()
-                pid = str(client.pid)
-                listed.append(cpu_of([unclosed, "list", "-p", pid], connections))
-                lsof.append(cpu_of(["lsof", "-i", "-a", "-p", pid, "-n", "-P"], connections))
-                ss.append(cpu_of(["ss", "-tnp"], connections))
-                watch.resume()
+                for name, watch in ("root", root), ("nobody", stranger):
+                    watch.resume()
+                    costs[name].append(watch.ticks(TICKS_A_ROUND))
+                    watch.pause()
+                for name, command in commands.items():
+                    costs[name].append(cpu_of(command, connections))
+            memory = root.peak_memory_mb()
     finally:
         client.stop()
         server.stop()
-    listed, tick, lsof, ss = map(statistics.median, (listed, ticks, lsof, ss))
-    times = " | ".join(f"{1000 * seconds:.1f} ms" for seconds in (listed, tick, eager, lsof, ss))
-    return f"| {connections:,} | {times} | {lsof / listed:.1f} | {lsof / tick:.1f} | {ss / tick:.1f} |"
+    cost = {name: statistics.median(each) for name, each in costs.items()}
+    order = [cost["list"], cost["root"], eager, cost["nobody"], cost["lsof"], cost["ss"]]
+    times = " | ".join(f"{1000 * seconds:.1f} ms" for seconds in order)
+    ratios = [cost["lsof"] / cost["root"], cost["ss"] / cost["root"], cost["lsof"] / cost["nobody"]]
+    return f"| {connections:,} | {times} | " + " | ".join(f"{ratio:.1f}" for ratio in ratios) + f" | {memory:.1f} MB |"
 
 
 def cpu_of(command, lines_min):
@@ -82,10 +94,11 @@ def cpu_of(command, lines_min):
 class Watch:
     """A watch that records, and prints a line a tick."""
 
-    def __init__(self, unclosed, pid):
+    def __init__(self, unclosed, pid, source):
         self._folder = tempfile.TemporaryDirectory()
-        command = [unclosed, "watch", "-p", str(pid), "-o", "csv", "--every", "100ms", "--for", "10m",
-                   "--output", f"{self._folder.name}/bench.unclosed"]
+        os.chmod(self._folder.name, 0o777)
+        command = [*unclosed, "watch", "-p", pid, "-o", "csv", "--every", "100ms", "--for", "20m",
+                   "--source", source, "--output", f"{self._folder.name}/bench.unclosed"]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
     def __enter__(self):
@@ -110,6 +123,10 @@ class Watch:
     def _cpu(self):
         threads = f"/proc/{self._process.pid}/task"
         return sum(int(open(f"{threads}/{thread}/schedstat").read().split()[0]) for thread in os.listdir(threads)) / 1e9
+
+    def peak_memory_mb(self):
+        status = open(f"/proc/{self._process.pid}/status").read().splitlines()
+        return next(int(line.split()[1]) / 1000 for line in status if line.startswith("VmHWM"))
 
     def pause(self):
         self._process.send_signal(signal.SIGSTOP)

@@ -3,6 +3,7 @@
 Everything here is bounded: a holder ends when its bench does, however that ends, for its input is then at its end.
 """
 
+import ctypes
 import os
 import resource
 import signal
@@ -14,10 +15,15 @@ DESCRIPTORS_MAX = 20_000
 _addresses = (f"127.0.{1 + n // 250}.{1 + n % 250}" for n in range(10_000))
 
 
+# Who holds what an unprivileged look is to see.
+NOBODY = 65534
+PR_SET_DUMPABLE = 4
+
+
 class Holder:
     """A process that runs `hold()`, keeps what it returns, and does nothing more until it is stopped."""
 
-    def __init__(self, hold):
+    def __init__(self, hold, user=None):
         self._ready, told = os.pipe()
         until, self._running = os.pipe()
         self.pid = os.fork()
@@ -26,6 +32,11 @@ class Holder:
             try:
                 most = min(DESCRIPTORS_MAX, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
                 resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+                if user is not None:
+                    os.setresgid(user, user, user)
+                    os.setresuid(user, user, user)
+                    # A process that has changed its user is closed to that one, too, unless it says otherwise.
+                    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)
                 _kept = hold()
                 os.write(told, b"!")
                 os.read(until, 1)
@@ -86,9 +97,9 @@ def bystanders(sockets):
     return holders
 
 
-def client_and_server(connections):
-    """A client that holds this many connections, and the server that holds their other ends."""
+def client_and_server(connections, user=None):
+    """A client of `user` that holds this many connections, and the server that holds their other ends."""
     with listener() as listening:
         server = Holder(lambda: [listening.accept()[0] for _ in range(connections)])
-        client = Holder(lambda: connect(listening, connections))
+        client = Holder(lambda: connect(listening, connections), user)
     return client.wait(), server.wait()
