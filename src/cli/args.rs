@@ -157,6 +157,9 @@ pub(crate) struct ListArgs {
     /// Only the pids that match
     #[arg(short = 't', long)]
     pub(crate) terse: bool,
+    /// Only how many descriptors they have, each by one stat of its /proc/PID/fd: for anyone, of any process
+    #[arg(long, conflicts_with_all = ["terse", "format"])]
+    pub(crate) count: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -34,6 +34,16 @@ pub(crate) fn run(typed: &ListArgs) -> Result<u8, Failure> {
         out.flush()?;
         return Ok(exit::FINE);
     }
+    if typed.count {
+        let counts = members.iter().map(|member| proc.descriptor_count(member.pid));
+        let count = counts.sum::<Option<u64>>();
+        let unknown = || {
+            Failure::new("how many descriptors it has is closed to us").hint("run it as that process' user, or by sudo")
+        };
+        writeln!(out, "{}", count.ok_or_else(unknown)?)?;
+        out.flush()?;
+        return Ok(exit::FINE);
+    }
     let mut sampler = Sampler::new(&proc, typed.source.into(), Depth::Details)?;
     let at = Timestamp(0) + SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let mut snapshot = sampler.sample(&members, at);

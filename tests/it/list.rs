@@ -270,6 +270,14 @@ fn terse_prints_the_pids_only() {
 }
 
 #[test]
+fn the_count_alone_is_for_everyone() {
+    let zoo = Zoo::open();
+    let count = Run::it(format!("list --count -p {}", zoo.pid)).done().ok().out;
+    let entries = std::fs::read_dir(format!("/proc/{}/fd", zoo.pid)).unwrap().count();
+    assert_eq!(count.trim(), entries.to_string());
+}
+
+#[test]
 fn resolve_prints_names_and_the_default_numbers() {
     let zoo = Zoo::open();
     let pid = zoo.pid;
