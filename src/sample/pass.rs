@@ -13,8 +13,9 @@ use super::sockets::{CONGESTION_STATES, CgroupPaths, SocketReader, unix_name};
 use crate::model::{
     Activity, Address, Descriptor, Detail, Identity, Kind, ProcessId, Resource, SocketType, Timestamp, UnixPeer,
 };
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
+use std::path::Path;
 
 const AF_NETLINK: u16 = 16;
 const AF_PACKET: u16 = 17;
@@ -31,6 +32,8 @@ pub(super) struct Pass {
     iterator: FileIterator,
     descriptors: DescriptorReader,
     known: HashMap<u32, Known>,
+    /// Processes whose `/proc/PID/fd` is closed to us: what their files are called is unknown.
+    nameless: BTreeSet<u32>,
     /// Turns the kernel's addresses, which are nobody's business, into numbers.
     addresses: RandomState,
     cgroups: CgroupPaths,
@@ -79,6 +82,7 @@ impl Pass {
             iterator,
             descriptors,
             known: HashMap::new(),
+            nameless: BTreeSet::new(),
             addresses: RandomState::new(),
             cgroups: CgroupPaths::new(proc),
             tables: with_details.then(|| SocketReader::new(proc, true).with_detail(true)),
@@ -121,7 +125,16 @@ impl Pass {
         let known = self.known.entry(pid).or_default();
         let renewed = known.take(rows.bytes(), rows.clock, at, &self.addresses, self.tables.is_some());
         self.descriptors.look_again(pid, &mut known.slots, &mut known.turn, 1);
-        known.slots.extend(renewed.others.into_iter().filter_map(|fd| self.descriptors.examine_one(pid, fd)));
+        for fd in renewed.others {
+            match self.descriptors.examine_one(pid, fd) {
+                Some(slot) => known.slots.push(slot),
+                None if is_closed(&folder, fd) => {
+                    self.nameless.insert(pid);
+                }
+                // It was closed meanwhile.
+                None => {}
+            }
+        }
         known.slots.sort_unstable_by_key(|slot| slot.fd);
         known.pass_on_news();
         for detail in self.iterator.details(pid, renewed.sockets).map_err(failed)? {
@@ -163,9 +176,22 @@ impl Pass {
         watches.try_fold(first, |sum, one| Some(sum + one?))
     }
 
+    /// What it can't see, and why.
+    pub(super) fn note(&self) -> Option<String> {
+        let pid = self.nameless.first()?;
+        let more = match self.nameless.len() {
+            1 => String::new(),
+            all => format!(" and {} more", all - 1),
+        };
+        Some(format!(
+            "what the files of process {pid}{more} are called is closed to us: run unclosed as its user or by sudo to see their paths"
+        ))
+    }
+
     /// Forgets a process that has ended, or that is the target's no more.
     pub(super) fn forget(&mut self, pid: u32) {
         self.known.remove(&pid);
+        self.nameless.remove(&pid);
     }
 }
 
@@ -272,6 +298,12 @@ impl Besides {
             detail: cgroups.map(|cgroups| Box::new(detail(cgroups))),
         }
     }
+}
+
+/// True where a descriptor's link may not be read.
+fn is_closed(folder: &Path, fd: i32) -> bool {
+    let read = std::fs::read_link(folder.join(fd.to_string()));
+    read.is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
 }
 
 /// A socket by its inode, anything else by the open file itself: what `dup`, `fork` or a Unix socket made of it is the

@@ -113,7 +113,7 @@ impl Way {
     /// What it can't see, and why.
     pub(super) fn notes(&self) -> Vec<String> {
         match self {
-            Way::Pass(_) => Vec::new(),
+            Way::Pass(pass) => pass.note().into_iter().collect(),
             Way::Join(join) => {
                 let identity = join.descriptors.note().map(str::to_owned);
                 join.sockets.notes.iter().cloned().chain(identity).collect()

@@ -41,6 +41,18 @@ pub fn probe(proc: &ProcFs, pid: Option<u32>) -> Result<Diagnosis, ReadError> {
     Ok(Diagnosis { setting, target, probes })
 }
 
+/// How many descriptors were read.
+fn count_of(snapshot: Option<&Snapshot>) -> usize {
+    snapshot.iter().flat_map(|it| &it.sightings).map(|it| it.holders.len()).sum()
+}
+
+/// How many sockets were read, in words.
+fn of_this_process(snapshot: &Snapshot) -> String {
+    let is_socket = |kind: Kind| matches!(kind, Kind::Tcp | Kind::Udp | Kind::Unix | Kind::Raw);
+    let all = snapshot.sightings.iter().filter(|it| is_socket(it.resource.kind)).count();
+    format!(": {all} of this process")
+}
+
 /// How a target is read of which this was found.
 fn way(probes: &[Probe]) -> Way {
     let works = |source| probes.iter().any(|probe| probe.source == source && probe.works == Works::Yes);
@@ -59,8 +71,10 @@ struct Prober<'a> {
     id: Option<ProcessId>,
     /// Why the descriptors are closed to us, where they are.
     closed: Option<ReadError>,
-    /// One reading of the target, by the code that watches it.
+    /// One reading of the target by `/proc`, by the code that watches it.
     snapshot: Option<Snapshot>,
+    /// One by the kernel's iterator, where `/proc` is closed to us.
+    iterated: Option<Snapshot>,
     /// The protocols without a table, or why none can be asked.
     tables: Result<Vec<&'static str>, String>,
     namespace: Namespace,
@@ -80,12 +94,14 @@ impl<'a> Prober<'a> {
     fn new(proc: &'a ProcFs, setting: &'a Setting, id: Option<ProcessId>) -> Self {
         let closed = id.as_ref().and_then(|id| DescriptorReader::new(proc).read(id.pid).err());
         let open = id.as_ref().filter(|_| closed.is_none());
-        let read = |id: &ProcessId| {
-            let mut sampler = Sampler::new(proc, super::Source::SockDiag, super::Depth::Tick).ok()?;
+        let read = |id: &ProcessId, by| {
+            let mut sampler = Sampler::new(proc, by, super::Depth::Tick).ok()?;
             Some(sampler.sample(std::slice::from_ref(id), Timestamp(0)))
         };
+        let iterated = id.as_ref().filter(|_| closed.is_some()).and_then(|id| read(id, super::Source::Bpf));
         Prober {
-            snapshot: open.and_then(read),
+            snapshot: open.and_then(|id| read(id, super::Source::SockDiag)),
+            iterated: iterated.filter(|it| !it.processes.is_empty()),
             tables: tables::missing().map_err(|error| error.to_string()),
             namespace: namespace(proc, id.as_ref().map(|id| id.pid)),
             closed,
@@ -100,11 +116,16 @@ impl<'a> Prober<'a> {
         match (&self.id, &self.closed) {
             (None, _) => found(source, "of every process of our own user, by /proc/PID/fd; `doctor PID` tells of one"),
             (Some(id), None) => {
-                let count = self.snapshot.iter().flat_map(|it| &it.sightings).map(|it| it.holders.len()).sum::<usize>();
+                let count = count_of(self.snapshot.as_ref());
                 found(source, format!("{count} read from /proc/{}/fd", id.pid))
             }
             (Some(id), Some(error)) => {
                 let lacks = self.of_others(id.pid);
+                if let Some(iterated) = &self.iterated {
+                    let count = count_of(Some(iterated));
+                    let why = format!("{count} read by BPF; what files are called is closed to us ({error})");
+                    return Probe { works: Works::Partly, ..missing(source, why, lacks) };
+                }
                 let more = "; we have the capabilities that open it, so a security module or a sandbox keeps it closed";
                 let more = if lacks.is_empty() { more } else { "" };
                 missing(source, format!("{error}{more}"), lacks)
@@ -147,16 +168,14 @@ impl<'a> Prober<'a> {
     fn sockets(&self) -> Probe {
         let source = Source::Sockets;
         let partly = |why: String, lacks| Probe { works: Works::Partly, ..missing(source, why, lacks) };
+        if let Some(iterated) = &self.iterated {
+            return found(source, format!("BPF tells them{}", of_this_process(iterated)));
+        }
         if let (Some(id), Some(_)) = (&self.id, &self.closed) {
             let why = "the tables are open to us, which of the sockets are its own is not: those of its cgroup or user";
             return partly(why.to_owned(), self.of_others(id.pid));
         }
-        let sockets = self.snapshot.as_ref().map(|snapshot| {
-            let is_socket = |kind: Kind| matches!(kind, Kind::Tcp | Kind::Udp | Kind::Unix | Kind::Raw);
-            let all = snapshot.sightings.iter().filter(|it| is_socket(it.resource.kind)).count();
-            format!(": {all} of this process")
-        });
-        let sockets = sockets.unwrap_or_default();
+        let sockets = self.snapshot.as_ref().map(of_this_process).unwrap_or_default();
         match (&self.tables, self.namespace) {
             (Err(error), _) => partly(format!("sock_diag refuses ({error}): by /proc/PID/net{sockets}"), Vec::new()),
             (Ok(without), _) if !without.is_empty() => {
@@ -175,18 +194,20 @@ impl<'a> Prober<'a> {
         let source = Source::Activity;
         let has_tables = self.tables.as_ref().is_ok_and(|without| !without.contains(&"tcp"));
         let is_elsewhere = self.id.is_some() && self.namespace == Namespace::Other(false);
-        if !has_tables || is_elsewhere || self.closed.is_some() {
+        if self.iterated.is_none() && (!has_tables || is_elsewhere || self.closed.is_some()) {
             let sockets = self.sockets();
             // Of a process that is closed to us only which sockets are its own is unknown.
             let works = if has_tables && self.closed.is_some() { Works::Partly } else { Works::No };
             return Probe { source, works, why: "goes with its sockets".to_owned(), lacks: sockets.lacks };
         }
-        let connections = self.snapshot.iter().flat_map(|it| &it.sightings).map(|it| &it.resource);
+        let read = self.snapshot.iter().chain(&self.iterated);
+        let connections = read.flat_map(|it| &it.sightings).map(|it| &it.resource);
         let connections = connections.filter(|it| it.kind == Kind::Tcp && it.is_connection());
         let known: Vec<bool> = connections.map(|it| it.activity.bytes_sent.is_some()).collect();
         let (all, seen) = (known.len(), known.iter().filter(|known| **known).count());
         let why = format!(
-            "bytes and silence by TCP_INFO{}",
+            "bytes and silence by {}{}",
+            if self.iterated.is_some() { "BPF" } else { "TCP_INFO" },
             match &self.id {
                 Some(_) => format!(": of {seen} of {all} TCP connections"),
                 None => String::new(),
@@ -239,6 +260,9 @@ impl<'a> Prober<'a> {
             (Namespace::Ours, Some(_)) => found(source, "it is in ours: nothing is to be entered"),
             (Namespace::Other(true), Some(_)) => found(source, "it is in another one, which may be entered"),
             (Namespace::Other(true), None) => found(source, "others may be entered"),
+            (Namespace::Unknown, Some(_)) if self.iterated.is_some() => {
+                found(source, "whichever it is in, BPF sees into it")
+            }
             (Namespace::Unknown, Some(id)) => {
                 // Following the link takes the check of ptrace alone.
                 let lacks = self.lacking(&[Capability::SysPtrace]);
