@@ -75,6 +75,8 @@ struct Prober<'a> {
     snapshot: Option<Snapshot>,
     /// One by the kernel's iterator, where `/proc` is closed to us.
     iterated: Option<Snapshot>,
+    /// Why the kernel's iterator can't be loaded, where it can't.
+    iterator: Result<(), String>,
     /// The protocols without a table, or why none can be asked.
     tables: Result<Vec<&'static str>, String>,
     namespace: Namespace,
@@ -102,6 +104,7 @@ impl<'a> Prober<'a> {
         Prober {
             snapshot: open.and_then(|id| read(id, super::Source::SockDiag)),
             iterated: iterated.filter(|it| !it.processes.is_empty()),
+            iterator: FileIterator::open().map(drop).map_err(|error| error.to_string()),
             tables: tables::missing().map_err(|error| error.to_string()),
             namespace: namespace(proc, id.as_ref().map(|id| id.pid)),
             closed,
@@ -224,9 +227,9 @@ impl<'a> Prober<'a> {
         if !lacks.is_empty() {
             return missing(Source::FileIterator, why, lacks);
         }
-        match FileIterator::open() {
-            Ok(_) => found(Source::FileIterator, why),
-            Err(error) => missing(Source::FileIterator, error.to_string(), Vec::new()),
+        match &self.iterator {
+            Ok(()) => found(Source::FileIterator, why),
+            Err(error) => missing(Source::FileIterator, error, Vec::new()),
         }
     }
 
@@ -296,6 +299,9 @@ impl<'a> Prober<'a> {
             why.push_str(&format!("; /proc is mounted with {option}, which hides others'"));
         }
         let lacks = self.lacking(&[Capability::DacReadSearch, Capability::SysPtrace]);
+        if self.iterator.is_ok() && !lacks.is_empty() {
+            return Probe { works: Works::Partly, ..missing(source, format!("BPF reads all of them; {why}"), lacks) };
+        }
         if lacks.is_empty() && !self.setting.user_namespace {
             return found(source, why);
         }
