@@ -38,6 +38,7 @@ struct row {
 		};
 		struct {
 			u64 peer_inode;
+			u64 name; /* another once it is bound */
 		};
 		struct {
 			u64 offset;
@@ -92,7 +93,10 @@ static __always_inline void put_socket(struct row *row, struct sock *sk)
 			row->last_activity = last_activity(tcp);
 		}
 	} else if (row->family == AF_UNIX) {
+		struct unix_sock *unix_socket = bpf_skc_to_unix_sock(sk);
 		struct sock *peer = peer_of(sk);
+		if (unix_socket)
+			row->name = (u64)unix_socket->addr;
 		if (peer) {
 			row->peer_inode = inode_of_sock(peer);
 			/* A peer that has closed has no inode any more, and is a peer still. */

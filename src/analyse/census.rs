@@ -32,6 +32,9 @@ const LATE_INTERVALS: f64 = 1.75;
 /// runner outlives the process that leaked by a moment.
 const ENDED_KEPT: Duration = Duration::from_secs(5);
 
+/// The series of counts that there are from the first tick on.
+const ALWAYS_COUNTED: [&str; 3] = ["connections", "descriptors", "internet"];
+
 /// Two readings of "silent for" of the same silence differ by the kernel's rounding and our own delay.
 const ACTIVITY_NOISE_SECONDS: f64 = 0.1;
 
@@ -47,6 +50,8 @@ pub struct Census {
     running: HashMap<ProcessKey, Process>,
     open: HashMap<Identity, LifetimeId>,
     ended: Vec<LifetimeId>,
+    /// Seen with nobody at the tick before: when, and when it was last seen with somebody.
+    unheld: HashMap<LifetimeId, (Timestamp, Option<Timestamp>)>,
     listeners: Listeners,
     counts: Counts,
     next_lifetime: u64,
@@ -71,6 +76,7 @@ impl Census {
             running: HashMap::new(),
             open: HashMap::new(),
             ended: Vec::new(),
+            unheld: HashMap::new(),
             listeners: Listeners::default(),
             counts: Counts::default(),
             next_lifetime: 1,
@@ -94,9 +100,13 @@ impl Census {
         let mut tick = Tick { at: snapshot.at, notes: snapshot.unseen.clone(), ..Tick::default() };
         let keys = self.follow_processes(snapshot, &mut tick);
         self.follow_resources(snapshot, population, &mut tick);
-        if !keys.is_empty() && self.is_complete(snapshot, population) {
-            for (name, count) in self.counts(snapshot) {
-                self.value(&name, Unit::Count, count, &mut tick);
+        if !keys.is_empty() || !snapshot.unreadable.is_empty() {
+            if self.is_complete(snapshot, population) {
+                for (name, count) in self.counts(snapshot) {
+                    self.value(&name, Unit::Count, count, &mut tick);
+                }
+            } else {
+                self.leave_counts_out(&mut tick);
             }
         }
         for reading in &snapshot.readings {
@@ -180,12 +190,22 @@ impl Census {
         }
     }
 
-    /// Takes in what was opened, has changed or is gone.
+    /// Takes in what is gone, was opened or has changed.
     fn follow_resources(&mut self, snapshot: &Snapshot, population: &Population, tick: &mut Tick) {
         self.listeners.update(snapshot);
         let mut closed = self.forget_ended(snapshot, population);
+        // First what is gone: its identity may be another's by now.
+        for identity in &snapshot.gone {
+            let known = self.open.remove(identity).and_then(|id| population.open.get(&id));
+            closed.extend(known.map(|lifetime| self.gone(lifetime, snapshot.at)));
+        }
         for sighting in &snapshot.sightings {
             let known = self.open.get(&sighting.resource.identity).and_then(|id| population.open.get(id));
+            if let Some(known) = known
+                && self.unheld.remove(&known.id).is_some()
+            {
+                self.counts.add(known);
+            }
             match known.filter(|known| !is_another(&known.resource, &sighting.resource)) {
                 Some(known) => match self.change(known, sighting, snapshot.at) {
                     Change::None => {}
@@ -207,21 +227,29 @@ impl Census {
                 }
             }
         }
-        for lifetime in snapshot.gone.iter().filter_map(|identity| population.open.get(&self.open.remove(identity)?)) {
+        for lifetime in snapshot.unheld.iter().filter_map(|it| population.open.get(self.open.get(it)?)) {
             self.counts.remove(lifetime);
-            let runs = |holder: &Holder| self.running.contains_key(&holder.process);
-            let orphaned = match lifetime.holders.as_slice() {
-                [] => self.running.is_empty(),
-                holders => !holders.iter().any(runs),
-            };
-            if orphaned {
-                self.ended.push(lifetime.id);
-                closed.push(Lifetime { ended_with_process: true, ..ended(lifetime, None, self.last_at) });
-            } else {
-                closed.push(ended(lifetime, Some(snapshot.at), self.last_at));
-            }
+            self.unheld.insert(lifetime.id, (snapshot.at, self.last_at));
         }
         tick.closed = population.close(closed);
+    }
+
+    /// The end of what nobody holds any more: when nobody was first seen to.
+    fn gone(&mut self, lifetime: &Lifetime, at: Timestamp) -> Lifetime {
+        if let Some((at, last_seen)) = self.unheld.remove(&lifetime.id) {
+            return ended(lifetime, Some(at), last_seen);
+        }
+        self.counts.remove(lifetime);
+        let runs = |holder: &Holder| self.running.contains_key(&holder.process);
+        let orphaned = match lifetime.holders.as_slice() {
+            [] => self.running.is_empty(),
+            holders => !holders.iter().any(runs),
+        };
+        if orphaned {
+            self.ended.push(lifetime.id);
+            return Lifetime { ended_with_process: true, ..ended(lifetime, None, self.last_at) };
+        }
+        ended(lifetime, Some(at), self.last_at)
     }
 
     /// What ended with its process a while ago, while others run on: forgotten now.
@@ -296,6 +324,16 @@ impl Census {
             holders.iter().any(|holder| unreadable.contains(&holder.process))
         };
         unreadable.is_empty() || !self.open.values().any(is_unread)
+    }
+
+    /// What is counted has a hole at this tick.
+    fn leave_counts_out(&self, tick: &mut Tick) {
+        let counted = self.series.keys().filter(|name| ALWAYS_COUNTED.contains(&name.as_str()));
+        tick.gaps.extend(counted.filter_map(|name| {
+            let (from, series) = (*self.measured.get(name)?, Some(name.clone()));
+            let reason = "a process of the target could not be read".to_owned();
+            Some(Gap { from, to: tick.at, series, reason })
+        }));
     }
 
     /// The counts of what is open: how many there are of each series that lifetimes feed.
@@ -386,8 +424,10 @@ fn is_counted(name: &str) -> bool {
 
 /// True where one identity stands for another thing by now: an inode that was used again.
 fn is_another(before: &Resource, now: &Resource) -> bool {
-    let other_peer = before.remote.is_some() && now.remote.is_some() && before.remote != now.remote;
-    let other_end = before.remote.is_some() && now.remote.is_some() && before.local != now.local;
+    // A socket of another protocol may be connected elsewhere again and again.
+    let is_tcp = before.kind == Kind::Tcp;
+    let other_peer = is_tcp && before.remote.is_some() && now.remote.is_some() && before.remote != now.remote;
+    let other_end = is_tcp && before.remote.is_some() && now.remote.is_some() && before.local != now.local;
     let other_kind = before.kind != now.kind && before.kind != Kind::Socket && now.kind != Kind::Socket;
     other_peer || other_end || other_kind
 }
@@ -395,7 +435,7 @@ fn is_another(before: &Resource, now: &Resource) -> bool {
 /// The resource as it is now, with the addresses it had where the kernel has forgotten them: a connection that the peer
 /// reset stands in no table any more.
 fn merged<'a>(before: &Resource, now: &'a Resource) -> Cow<'a, Resource> {
-    if now.remote.is_some() || before.remote.is_none() {
+    if now.remote.is_some() || before.remote.is_none() || before.kind != Kind::Tcp {
         return Cow::Borrowed(now);
     }
     let state = if now.kind == Kind::Tcp && now.local.is_none() { Some(State::Close) } else { now.state };

@@ -11,6 +11,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// Processes whose end is waited for, a descriptor of our own each.
+const ENDS_MAX: usize = 64;
+
 /// Why the loop woke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wake {
@@ -83,9 +86,13 @@ impl Schedule {
         self.send.clone()
     }
 
-    /// Wakes the loop when the last of these processes ends, at that moment. Where the kernel has no pidfd the next tick
-    /// notices.
+    /// Wakes the loop when the last of these processes ends, at that moment. Where the kernel has no pidfd, or they are too
+    /// many, the next tick notices.
     pub(crate) fn watch_ends(&self, pids: impl IntoIterator<Item = u32>) {
+        let pids: Vec<u32> = pids.into_iter().collect();
+        if pids.len() > ENDS_MAX {
+            return;
+        }
         let open = |pid| pidfd_open(Pid::from_raw(i32::try_from(pid).ok()?)?, PidfdFlags::empty()).ok();
         let Some(pidfds) = pids.into_iter().map(open).collect::<Option<Vec<_>>>() else { return };
         let ended = self.send.clone();

@@ -13,7 +13,10 @@ pub struct Snapshot {
     /// Resources that were not there before, and those of which anything but the age has changed. Each once, however many
     /// descriptors refer to it.
     pub sightings: Vec<Sighting>,
-    /// Resources that were open at the snapshot before and that nobody of the target holds any more.
+    /// Resources that were open at the snapshot before and that nobody of the target was seen to hold now. Processes are
+    /// read one after the other, so one that is passed on meanwhile may be seen with nobody: the next snapshot tells.
+    pub unheld: Vec<Identity>,
+    /// Resources that nobody of the target holds any more: unheld at the snapshot before and still so, or their holder ended.
     pub gone: Vec<Identity>,
     /// Descriptors that could be counted and not looked at.
     pub descriptors_unseen: u64,

@@ -1,11 +1,13 @@
 //! Processes whose descriptors are closed to us: the sockets of their cgroup or user stand in for their own, held by nobody
 //! that we could name.
 
+use super::descriptors::SOCKET_IDENTITY;
 use super::holdings::Holdings;
 use super::join::{add_socket, has_changed};
-use super::sockets::{Outside, Scope, Socket, SocketTable};
+use super::sockets::{Outside, Socket, SocketTable};
 use crate::model::{Identity, Kind, Resource, Sighting, Snapshot, Timestamp};
 use std::collections::HashSet;
+use std::sync::Arc;
 
 /// The sockets around closed processes, as they were at the tick before.
 #[derive(Debug, Default)]
@@ -18,28 +20,35 @@ pub(super) struct ClosedProcesses {
 #[derive(Debug, Default)]
 pub(super) struct Around {
     pub(super) rows: SocketTable,
-    scopes: HashSet<Scope>,
+    /// Those of each scope.
+    taken: Vec<Arc<SocketTable>>,
 }
 
 impl Around {
     /// Takes in what was found around a process; gives back what is to be said of it, once for all that share it.
     pub(super) fn take(&mut self, found: Outside) -> Option<String> {
-        let is_new = self.scopes.insert(found.scope);
-        if is_new {
-            self.rows.extend(found.sockets.iter().map(|(inode, row)| (*inode, row.clone())));
+        if self.taken.iter().any(|taken| Arc::ptr_eq(taken, &found.sockets)) {
+            return None;
         }
-        is_new.then_some(found.words)
+        self.rows.extend(found.sockets.iter().map(|(inode, row)| (*inode, row.clone())));
+        self.taken.push(found.sockets);
+        Some(found.words)
     }
 }
 
 impl ClosedProcesses {
     /// Takes in the sockets around all of them, and adds what has changed to the snapshot. What a process that is open to
-    /// us holds too is told by that one.
+    /// us holds too is told by that one; once it lets go, it is told by these.
     pub(super) fn take(&mut self, now: SocketTable, holdings: &Holdings, snapshot: &mut Snapshot) {
         let is_told = |inode: u64| !holdings.holders(identity(inode)).is_empty();
         let passed = snapshot.at.seconds_since(self.read_at);
+        let let_go: HashSet<Identity> = snapshot.unheld.iter().chain(&snapshot.gone).copied().collect();
+        let stays = |it: &Identity| it.0 == SOCKET_IDENTITY && now.contains_key(&it.1);
+        snapshot.unheld.retain(|it| !stays(it));
+        snapshot.gone.retain(|it| !stays(it));
         for (inode, row) in now.iter().filter(|(inode, _)| !is_told(**inode)) {
-            if self.rows.get(inode).is_none_or(|before| has_changed(before, row, passed)) {
+            let is_as_before = self.rows.get(inode).is_some_and(|before| !has_changed(before, row, passed));
+            if !is_as_before || let_go.contains(&identity(*inode)) {
                 snapshot.sightings.push(Sighting { resource: resource(*inode, row), holders: Vec::new() });
             }
         }
@@ -57,5 +66,5 @@ fn resource(inode: u64, row: &Socket) -> Resource {
 
 /// The same as of a socket that a descriptor leads to.
 fn identity(inode: u64) -> Identity {
-    Identity(super::descriptors::SOCKET_IDENTITY, inode)
+    Identity(SOCKET_IDENTITY, inode)
 }

@@ -26,6 +26,10 @@ pub(super) struct Holdings {
     held: HashMap<u32, (ProcessId, Vec<Seen>)>,
     holders: HashMap<Identity, Vec<Descriptor>>,
     touched: HashSet<Identity>,
+    /// Nobody was seen to hold these at the read before.
+    unheld: HashSet<Identity>,
+    /// Let go by the end of their holder.
+    ended: HashSet<Identity>,
 }
 
 /// What has changed since it was last asked.
@@ -33,6 +37,8 @@ pub(super) struct Holdings {
 pub(super) struct Changes {
     /// New, held by others than before, or with news. In the order of its numbers.
     pub touched: Vec<Identity>,
+    /// Seen with nobody for the first time.
+    pub unheld: Vec<Identity>,
     /// Held by nobody any more.
     pub gone: Vec<Identity>,
 }
@@ -87,6 +93,7 @@ impl Holdings {
     pub(super) fn forget(&mut self, pid: u32) {
         if let Some((process, seen)) = self.held.remove(&pid) {
             for before in seen {
+                self.ended.insert(before.identity);
                 self.release(&process, before);
             }
         }
@@ -95,13 +102,21 @@ impl Holdings {
     /// What has changed since the last call.
     pub(super) fn changes(&mut self) -> Changes {
         let mut touched: Vec<Identity> = self.touched.drain().collect();
-        let gone = touched.extract_if(.., |identity| self.holders(*identity).is_empty()).collect();
+        let before = std::mem::take(&mut self.unheld);
+        let mut gone: Vec<Identity> = before.iter().copied().filter(|it| self.holders(*it).is_empty()).collect();
+        let (lost, unheld): (Vec<Identity>, Vec<Identity>) = touched
+            .extract_if(.., |it| self.holders.get(it).is_none_or(Vec::is_empty))
+            .filter(|it| !before.contains(it))
+            .partition(|it| self.ended.contains(it));
+        gone.extend(lost);
+        self.unheld.extend(&unheld);
+        self.ended.clear();
         // By the first descriptor, so that what is numbered is numbered alike in every run.
         touched.sort_by_cached_key(|identity| self.holders(*identity).first().map(|it| (it.process.pid, it.fd)));
         for identity in &gone {
             self.holders.remove(identity);
         }
-        Changes { touched, gone }
+        Changes { touched, unheld, gone }
     }
 
     /// Every descriptor that refers to it, in the order in which they were found.
@@ -147,14 +162,17 @@ mod tests {
         let mut step = |list: &[Seen]| {
             holdings.update(&process(7), list.iter().copied());
             let changes = holdings.changes();
-            (numbers(&changes.touched), numbers(&changes.gone))
+            (numbers(&changes.touched), numbers(&changes.unheld), numbers(&changes.gone))
         };
-        assert_eq!(step(&[seen(3, 1), seen(4, 2)]), (vec![1, 2], vec![]));
-        assert_eq!(step(&[seen(3, 1), seen(4, 2)]), (vec![], vec![]));
-        assert_eq!(step(&[seen(3, 1), Seen { news: true, ..seen(4, 2) }]), (vec![2], vec![]));
-        assert_eq!(step(&[seen(4, 2), seen(9, 3)]), (vec![3], vec![1]));
+        assert_eq!(step(&[seen(3, 1), seen(4, 2)]), (vec![1, 2], vec![], vec![]));
+        assert_eq!(step(&[seen(3, 1), seen(4, 2)]), (vec![], vec![], vec![]));
+        assert_eq!(step(&[seen(3, 1), Seen { news: true, ..seen(4, 2) }]), (vec![2], vec![], vec![]));
+        assert_eq!(step(&[seen(4, 2), seen(9, 3)]), (vec![3], vec![1], vec![]));
         // Moved to another number: the same resource, held otherwise.
-        assert_eq!(step(&[seen(5, 2), seen(9, 3)]), (vec![2], vec![]));
+        assert_eq!(step(&[seen(5, 2), seen(9, 3)]), (vec![2], vec![], vec![1]));
+        // On its way from one number to another, and seen at neither.
+        assert_eq!(step(&[seen(9, 3)]), (vec![], vec![2], vec![]));
+        assert_eq!(step(&[seen(6, 2), seen(9, 3)]), (vec![2], vec![], vec![]));
     }
 
     #[test]
@@ -166,7 +184,7 @@ mod tests {
         assert_eq!(holdings.holders(Identity(0, 1)).len(), 3);
         holdings.forget(7);
         assert_eq!(numbers(&holdings.changes().touched), [1]);
-        holdings.update(&process(8), [].into_iter());
+        holdings.forget(8);
         assert_eq!(numbers(&holdings.changes().gone), [1]);
         assert_eq!(holdings.changes(), Changes::default());
     }
@@ -193,7 +211,11 @@ mod tests {
                 for identity in changes.touched {
                     open.insert(identity.1, holdings.holders(identity).len());
                 }
-                for identity in changes.gone {
+                for identity in &changes.unheld {
+                    prop_assert!(open.remove(&identity.1).is_some(), "it was held before");
+                }
+                for identity in &changes.gone {
+                    prop_assert!(holdings.holders(*identity).is_empty());
                     open.remove(&identity.1);
                 }
                 let mut truth: BTreeMap<u64, usize> = BTreeMap::new();

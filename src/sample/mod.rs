@@ -131,8 +131,8 @@ impl Sampler {
         // Everyone may read the status, also where the descriptors are closed to us.
         memory.add(&status);
         match self.processes.get(id) {
-            Some(known) if known.name == status.name => Ok(known.clone()),
-            // New, or it has become another program by exec.
+            Some(known) if (&known.name, known.uid) == (&status.name, status.uid) => Ok(known.clone()),
+            // New, or it has become another program by exec, or another user's.
             _ => {
                 let process = self.proc.process(id)?;
                 self.processes.insert(id.clone(), process.clone());
@@ -168,7 +168,7 @@ impl Sampler {
                 snapshot.sightings.push(Sighting { resource, holders: holders.to_vec() });
             }
         }
-        snapshot.gone = changes.gone;
+        (snapshot.unheld, snapshot.gone) = (changes.unheld, changes.gone);
     }
 
     fn forget_ended(&mut self, members: &[ProcessId]) {

@@ -1,8 +1,11 @@
 //! What processes hold, as the kernel's file iterator tells it: one pass over the files of a process, with addresses,
 //! bytes and last activity. A row that is, byte for byte, the row of the tick before says that there is no news.
 //!
+//! The kernel uses addresses again: a file that is closed and opened again between two ticks, under the same number, may be
+//! taken for the one before.
+//!
 //! The iterator knows no paths. A descriptor that is new and no connection is therefore looked at under `/proc` once, and
-//! again when its file was renamed; where that is closed to us the path is unknown.
+//! again when its file was renamed, or in turn, for a folder above may have been; where that is closed to us the path is unknown.
 
 use super::descriptors::{DescriptorReader, SOCKET_IDENTITY, Slot, Turn};
 use super::holdings::Seen;
@@ -51,6 +54,8 @@ struct Known {
     /// What can't be told by a row alone: of descriptors that are no sockets, in the order of their numbers.
     slots: Vec<Slot>,
     turn: Turn,
+    /// Where looking for other names goes on.
+    next_name: i32,
     /// What is asked once of a socket whose row doesn't tell all, by descriptor.
     sockets: HashMap<i32, Besides>,
     /// When a file's offset was last seen to have moved, by descriptor.
@@ -76,7 +81,10 @@ struct Renewed {
 impl Pass {
     /// Passes with this iterator; names of files come from `proc`.
     pub(super) fn new(proc: &ProcFs, iterator: FileIterator, with_details: bool) -> Self {
-        let descriptors = DescriptorReader::new(proc);
+        let mut descriptors = DescriptorReader::new(proc);
+        if with_details {
+            descriptors.ask_all_details();
+        }
         Pass {
             proc: proc.clone(),
             iterator,
@@ -91,7 +99,7 @@ impl Pass {
 
     /// Reads what these processes hold now, and says of each whether it could be read.
     pub(super) fn read(&mut self, processes: &[ProcessId], at: Timestamp) -> Vec<Result<(), ReadError>> {
-        let read = processes.iter().map(|id| self.read_one(id.pid, at)).collect();
+        let read = processes.iter().map(|id| self.read_one(id.pid, at, processes.len())).collect();
         self.ask_tables();
         read
     }
@@ -114,7 +122,7 @@ impl Pass {
         }
     }
 
-    fn read_one(&mut self, pid: u32, at: Timestamp) -> Result<(), ReadError> {
+    fn read_one(&mut self, pid: u32, at: Timestamp, processes: usize) -> Result<(), ReadError> {
         let folder = self.proc.folder(pid).join("fd");
         let failed = |source| ReadError::of_process(pid, &folder, source);
         let rows = self.iterator.read(pid).map_err(failed)?;
@@ -122,9 +130,14 @@ impl Pass {
         if rows.bytes().is_empty() && self.proc.is_ending(pid) {
             return Err(ReadError::Gone(pid));
         }
+        // The iterator walks the first thread's table, and that one has ended before the others.
+        if rows.bytes().is_empty() && self.proc.stat(pid)?.ending {
+            return Err(ReadError::Denied { path: folder });
+        }
         let known = self.known.entry(pid).or_default();
         let renewed = known.take(rows.bytes(), rows.clock, at, &self.addresses, self.tables.is_some());
-        self.descriptors.look_again(pid, &mut known.slots, &mut known.turn, 1);
+        self.descriptors.look_again(pid, &mut known.slots, &mut known.turn, processes);
+        self.descriptors.rename(pid, &mut known.slots, &mut known.next_name);
         for fd in renewed.others {
             match self.descriptors.examine_one(pid, fd) {
                 Some(slot) => known.slots.push(slot),
@@ -137,7 +150,13 @@ impl Pass {
         }
         known.slots.sort_unstable_by_key(|slot| slot.fd);
         known.pass_on_news();
-        for detail in self.iterator.details(pid, renewed.sockets).map_err(failed)? {
+        let Ok(details) = self.iterator.details(pid, renewed.sockets) else {
+            // At the next pass all is new again.
+            known.rows.clear();
+            known.seen.clear();
+            return Err(failed(std::io::ErrorKind::OutOfMemory.into()));
+        };
+        for detail in details {
             // It may be another by now, which the next tick will find.
             if known.row(detail.fd()).is_some_and(|row| row.file() == detail.file()) {
                 let cgroups = self.tables.is_some().then_some(&mut self.cgroups);

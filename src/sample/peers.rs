@@ -9,7 +9,7 @@ use super::procfs::{ProcFs, ReadError};
 use super::way::Way;
 use crate::model::{Access, Detail, Kind, PipeEnd, Resource, Snapshot};
 use rustix::fs::{AtFlags, statat};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::CString;
 use std::fs;
 use std::io;
@@ -102,10 +102,14 @@ impl Search {
 
     /// Walks the target's processes and then all others. False where the time was over before the end.
     fn walk(&mut self, proc: &ProcFs, snapshot: &Snapshot, until: Instant) -> bool {
-        let own: Vec<u32> = snapshot.processes.iter().map(|process| process.id.pid).collect();
+        let own: BTreeSet<u32> = snapshot.processes.iter().map(|process| process.id.pid).collect();
         let mut others: Vec<u32> = proc.pids().into_iter().filter(|pid| !own.contains(pid)).collect();
         // Who shares a pipe is most often a relative, and relatives have numbers near to one another.
-        others.sort_unstable_by_key(|pid| own.iter().map(|own| own.abs_diff(*pid)).min());
+        let nearest = |pid: u32| {
+            let (below, above) = (own.range(..pid).next_back(), own.range(pid..).next());
+            below.into_iter().chain(above).map(|own| own.abs_diff(pid)).min()
+        };
+        others.sort_by_cached_key(|pid| nearest(*pid));
         // Where `/proc` is mounted with hidepid, init is hidden too.
         let mut saw_all = is_first_pid_namespace() && (own.contains(&1) || others.contains(&1));
         let mut walk = Walk::default();

@@ -145,9 +145,14 @@ impl ProcFs {
 
     /// `/proc/PID/stat`.
     pub fn stat(&self, pid: u32) -> Result<Stat, ReadError> {
-        let text = self.text(pid, "stat")?;
+        self.stat_in(pid, "stat")
+    }
+
+    /// A `stat` of a process or of one of its threads, by its name in the process' folder.
+    fn stat_in(&self, pid: u32, name: &str) -> Result<Stat, ReadError> {
+        let text = self.text(pid, name)?;
         let parse = |item, expected| ReadError::Parse {
-            path: self.folder(pid).join("stat"),
+            path: self.folder(pid).join(name),
             line: 1,
             item,
             expected,
@@ -203,16 +208,24 @@ impl ProcFs {
     /// Names the process that has this pid now; a zombie has ended.
     pub fn identify(&self, pid: u32) -> Result<ProcessId, ReadError> {
         let stat = self.stat(pid)?;
-        if matches!(stat.state, 'Z' | 'X') {
+        if matches!(stat.state, 'Z' | 'X') && !self.has_living_thread(pid) {
             return Err(ReadError::Gone(pid));
         }
         Ok(ProcessId { boot_id: self.boot_id.clone(), pid, start_ticks: stat.start_ticks })
     }
 
+    /// True where some thread runs on: of a process whose first thread has ended, which then looks like one that has.
+    pub(super) fn has_living_thread(&self, pid: u32) -> bool {
+        let threads = fs::read_dir(self.folder(pid).join("task")).into_iter().flatten().flatten();
+        let mut stats =
+            threads.filter_map(|it| self.stat_in(pid, &format!("task/{}/stat", it.file_name().to_str()?)).ok());
+        stats.any(|stat| !stat.ending)
+    }
+
     /// Whether a process is ending or has ended.
     pub fn is_ending(&self, pid: u32) -> bool {
         match self.stat(pid) {
-            Ok(stat) => stat.ending,
+            Ok(stat) => stat.ending && !self.has_living_thread(pid),
             Err(error) => matches!(error, ReadError::Gone(_)),
         }
     }
@@ -220,7 +233,8 @@ impl ProcFs {
     /// What is known of a process. Fails where it has ended, also where its pid is another process' by now.
     pub fn process(&self, id: &ProcessId) -> Result<Process, ReadError> {
         let stat = self.stat(id.pid)?;
-        if stat.start_ticks != id.start_ticks || matches!(stat.state, 'Z' | 'X') {
+        let has_ended = matches!(stat.state, 'Z' | 'X') && !self.has_living_thread(id.pid);
+        if stat.start_ticks != id.start_ticks || has_ended {
             return Err(ReadError::Gone(id.pid));
         }
         let Status { uid, name, .. } = self.status(id.pid)?;

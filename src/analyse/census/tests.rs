@@ -58,13 +58,14 @@ impl Run {
         let mut snapshot = snapshot.clone();
         let here: HashSet<Identity> = snapshot.sightings.iter().map(|it| it.resource.identity).collect();
         if snapshot.unreadable.is_empty() {
-            snapshot.gone = self.census.open.keys().copied().filter(|identity| !here.contains(identity)).collect();
+            let is_gone = |it: &Identity| !here.contains(it) && !snapshot.unheld.contains(it);
+            snapshot.gone = self.census.open.keys().copied().filter(is_gone).collect();
         }
         let tick = self.census.advance(&snapshot, &self.population);
         let mut counted = Counts::default();
         self.names.extend(tick.added.iter().map(|series| (series.key, series.name.clone())));
         self.population.apply(&tick);
-        for id in self.census.open.values() {
+        for id in self.census.open.values().filter(|id| !self.census.unheld.contains_key(id)) {
             counted.add(&self.population.open[id]);
         }
         let kept_up = &mut self.census.counts;
@@ -165,7 +166,8 @@ fn an_incomplete_snapshot_closes_nothing_and_a_late_one_leaves_a_gap() {
     run.step(&snapshot(0, vec![tcp(1, "10.0.0.1:50000", Some("10.0.0.5:5432"))]));
     let unreadable = vec![process(1).id];
     let tick = run.step(&Snapshot { processes: vec![], unreadable, ..snapshot(9, vec![]) });
-    assert_eq!((tick.closed.len(), tick.ended.len(), tick.values.len(), tick.gaps.len()), (0, 0, 0, 1));
+    // One in all, for it is late, and one in each of the counts that are always there.
+    assert_eq!((tick.closed.len(), tick.ended.len(), tick.values.len(), tick.gaps.len()), (0, 0, 0, 4));
     let tick = run.step(&snapshot(10, vec![tcp(1, "10.0.0.1:50000", Some("10.0.0.5:5432"))]));
     assert_eq!((tick.opened.len(), tick.closed.len(), run.value(&tick, "connections")), (0, 0, Some(1.0)));
 }
@@ -229,4 +231,31 @@ fn a_longer_interval_is_no_gap() {
     };
     assert_eq!([gaps(0, 1), gaps(1, 1), gaps(5, 4), gaps(9, 4)], [0, 0, 0, 0]);
     assert_eq!([gaps(13, 1), gaps(21, 4)], [1, 1]);
+}
+
+#[test]
+fn what_is_on_its_way_is_not_closed_and_what_was_let_go_was_closed_when_nobody_held_it() {
+    let mut run = Run::new();
+    let both =
+        || vec![tcp(1, "10.0.0.1:50000", Some("10.0.0.5:5432")), tcp(2, "10.0.0.1:50001", Some("10.0.0.5:5432"))];
+    run.step(&snapshot(0, both()));
+    let unheld = vec![Identity(8, 1), Identity(8, 2)];
+    let tick = run.step(&Snapshot { unheld, ..snapshot(1, vec![]) });
+    assert_eq!((tick.closed.len(), run.value(&tick, "connections")), (0, Some(0.0)));
+    let tick = run.step(&snapshot(2, both()[..1].to_vec()));
+    assert_eq!((tick.opened.len(), run.value(&tick, "connections")), (0, Some(1.0)));
+    assert_eq!(closings(&tick), [(2, false)]);
+    assert_eq!(tick.closed[0].lifetime.closed, Some(Timestamp(1_000_000)));
+    assert_eq!(tick.closed[0].lifetime.last_seen, Timestamp(0));
+}
+
+#[test]
+fn a_udp_socket_that_is_connected_elsewhere_is_the_same() {
+    let mut run = Run::new();
+    let udp = |remote: Option<&str>| Resource { kind: Kind::Udp, state: None, ..tcp(1, "10.0.0.1:50000", remote) };
+    run.step(&snapshot(0, vec![udp(Some("10.0.0.5:53"))]));
+    let tick = run.step(&snapshot(1, vec![udp(Some("10.0.0.6:53"))]));
+    assert_eq!((tick.opened.len(), tick.closed.len(), tick.changed.len()), (0, 0, 1));
+    run.step(&snapshot(2, vec![udp(None)]));
+    assert_eq!(run.population.open[&LifetimeId(1)].resource.remote, None);
 }

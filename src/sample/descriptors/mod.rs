@@ -28,6 +28,9 @@ use look::{Looks, Seen};
 use same_file::SameFile;
 use std::collections::{HashMap, HashSet};
 
+/// Files a tick whose names are looked at again, of one process.
+const NAMES_MAX: usize = 32;
+
 /// A descriptor's number, and what is in it.
 #[derive(Debug)]
 pub(super) struct Slot {
@@ -151,6 +154,10 @@ impl DescriptorReader {
     pub(super) fn examine_one(&self, pid: u32, fd: i32) -> Option<Slot> {
         let (folder, link) = walk::one(&self.proc, pid, fd)?;
         let mut slot = Slot::examine(&folder, pid, fd, &link)?;
+        // The target's own epoll_wait waits while all its descriptors are told.
+        if slot.referent.kind == Kind::Epoll && !self.looks.all {
+            return Some(slot);
+        }
         self.looks.everything().look(&self.proc, pid, std::slice::from_mut(&mut slot), &mut Turn::default(), 1);
         Some(slot)
     }
@@ -160,6 +167,25 @@ impl DescriptorReader {
     pub(super) fn look_again(&self, pid: u32, slots: &mut [Slot], turn: &mut Turn, processes: usize) {
         slots.iter_mut().for_each(|slot| slot.news = false);
         self.looks.without_offsets().look(&self.proc, pid, slots, turn, processes);
+    }
+
+    /// Looks whether files that [`DescriptorReader::examine_one`] gave are called otherwise by now: some of them, from
+    /// number `next` on. `news` is true of those that are.
+    pub(super) fn rename(&self, pid: u32, slots: &mut [Slot], next: &mut i32) {
+        let is_file = |slot: &Slot| matches!(slot.referent.kind, Kind::File | Kind::Directory);
+        let begin = slots.partition_point(|slot| slot.fd < *next);
+        let turn: Vec<usize> =
+            (begin..slots.len()).chain(0..begin).filter(|place| is_file(&slots[*place])).take(NAMES_MAX).collect();
+        for place in turn {
+            let slot = &mut slots[place];
+            *next = slot.fd.saturating_add(1);
+            if let Some((folder, link)) = walk::one(&self.proc, pid, slot.fd)
+                && *link != *slot.link
+                && let Some(now) = Slot::examine(&folder, pid, slot.fd, &link)
+            {
+                *slot = now;
+            }
+        }
     }
 
     /// The watches of all inotify instances that are open, each instance once; `None` where one could not be asked yet,

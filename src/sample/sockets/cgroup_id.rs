@@ -31,8 +31,13 @@ impl CgroupPaths {
     /// The path of a cgroup, from the root of the hierarchy as we see it, which is `/`.
     pub(in crate::sample) fn path(&mut self, id: u64) -> Option<Arc<str>> {
         if !self.paths.contains_key(&id) {
+            // Those that no folder had, and none will have: numbers are not used again.
+            let mut removed = std::mem::take(&mut self.paths);
+            removed.retain(|_, path| path.is_none());
             self.paths = self.mount.as_deref().map(walk).unwrap_or_default();
-            self.paths.entry(id).or_insert(None);
+            for id in removed.into_keys().take(CGROUPS_MAX).chain([id]) {
+                self.paths.entry(id).or_insert(None);
+            }
         }
         self.paths.get(&id).cloned().flatten()
     }

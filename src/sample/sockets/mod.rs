@@ -26,7 +26,7 @@ pub(super) use cgroup_id::CgroupPaths;
 pub(super) use inet::CONGESTION_STATES;
 pub(super) use inodes::{InodeMap, InodeSet};
 pub(super) use netlink::Netlink;
-pub(super) use outside::{Outside, Scope};
+pub(super) use outside::Outside;
 pub(super) use unix::name as unix_name;
 
 /// A row of a socket table.

@@ -34,6 +34,7 @@ impl fmt::Display for Scope {
 #[derive(Clone, Debug)]
 pub(in crate::sample) struct Outside {
     /// Whose they are.
+    #[cfg(test)]
     pub scope: Scope,
     /// All sockets of the scope; processes that share it share these.
     pub sockets: Arc<SocketTable>,
@@ -96,7 +97,12 @@ impl Scopes {
             }
         };
         let words = words(pid, uid, &scope, elsewhere.is_some());
-        Ok(Outside { scope, sockets, words })
+        Ok(Outside {
+            #[cfg(test)]
+            scope,
+            sockets,
+            words,
+        })
     }
 
     fn read_once(

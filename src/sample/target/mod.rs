@@ -70,7 +70,11 @@ impl TargetProcesses {
     /// descendant whose parent has ended. A descendant that was born and orphaned between two looks is missed.
     pub fn members(&mut self) -> Vec<ProcessId> {
         let proc = &self.proc;
-        self.members.retain(|pid, id| proc.identify(*pid).is_ok_and(|now| now == *id));
+        self.members.retain(|pid, id| match proc.identify(*pid) {
+            Ok(now) => now == *id,
+            // Not being able to look, for want of descriptors or memory of our own, is no end of its.
+            Err(error) => !matches!(error, ReadError::Gone(_)),
+        });
         self.left_out = 0;
         if let Some(search) = &mut self.search {
             search.look(proc, &mut self.members);
