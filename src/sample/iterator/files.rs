@@ -1,18 +1,18 @@
 //! What one process has open.
 
 use super::detail::{DETAIL_BYTES, SocketDetail};
-use super::link::{self, Scope};
-use super::load::{Object, Unavailable, ticks_per_second};
+use super::load::{Object, ObjectFile, Unavailable, ticks_per_second};
 use super::read_to_end;
 use super::row::{Clock, ROW_BYTES, Row};
-use aya::maps::{Array, MapData, MapError};
+use super::sys::{self, Map, Scope};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 
 /// The kernel side, as `bpf/build.sh` compiled it.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/bpf/dist/files.bpf.o"));
+static OBJECT: &ObjectFile<[u8]> =
+    &ObjectFile(*include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/bpf/dist/files.bpf.o")));
 
 /// The words of a `struct wanted_descriptors`, a bit for each descriptor, and how many of those there are.
 const WANTED_WORDS: usize = 512;
@@ -22,7 +22,7 @@ const WANTED_BLOCKS: u32 = 32;
 pub(in crate::sample) struct FileIterator {
     files: OwnedFd,
     details: OwnedFd,
-    wanted: Array<MapData, [u64; WANTED_WORDS]>,
+    wanted: Map,
     ticks_per_second: f64,
     rows: Vec<u8>,
     detail_rows: Vec<u8>,
@@ -40,18 +40,18 @@ impl FileIterator {
         let mut object = Object::open(OBJECT)?;
         let files = object.program("files")?;
         // A kernel that knows no scope would silently take one process for all.
-        link::link(&files, Scope::Threads(std::process::id())).map_err(|error| match error.raw_os_error() {
+        sys::link(&files, Scope::Threads(std::process::id())).map_err(|error| match error.raw_os_error() {
             Some(libc::E2BIG) => Unavailable::KernelTooOld,
             _ => Unavailable::other(error),
         })?;
         let details = object.program("details")?;
-        let wanted = object.map("wanted_descriptors")?.try_into();
+        let wanted = object.map("wanted_descriptors")?;
         drop(object);
-        link::release_free_memory();
+        sys::release_free_memory();
         Ok(FileIterator {
             files,
             details,
-            wanted: wanted.map_err(|error: MapError| Unavailable::other(error))?,
+            wanted,
             ticks_per_second: ticks_per_second()?,
             rows: Vec::new(),
             detail_rows: Vec::new(),
@@ -83,7 +83,7 @@ impl FileIterator {
         }
         let asked: Vec<u32> = blocks.keys().copied().filter(|block| *block < WANTED_BLOCKS).collect();
         for block in &asked {
-            self.wanted.set(*block, blocks[block], 0).map_err(io::Error::other)?;
+            self.wanted.update(block, &blocks[block])?;
         }
         let read = if blocks.is_empty() {
             Ok(0)
@@ -91,7 +91,7 @@ impl FileIterator {
             read_to_end(&self.details, Scope::Process(pid), &mut self.detail_rows)
         };
         for block in asked {
-            self.wanted.set(block, [0; WANTED_WORDS], 0).map_err(io::Error::other)?;
+            self.wanted.update(&block, &[0_u64; WANTED_WORDS])?;
         }
         let rows = self.detail_rows[..read?].chunks_exact(DETAIL_BYTES).filter_map(SocketDetail::new);
         // Past the last block the kernel side tells of all.
