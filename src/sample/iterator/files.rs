@@ -1,7 +1,7 @@
 //! What one process has open.
 
 use super::detail::{DETAIL_BYTES, SocketDetail};
-use super::load::{Object, ObjectFile, Unavailable, ticks_per_second};
+use super::load::{FILES, Object, Unavailable, ticks_per_second};
 use super::read_to_end;
 use super::row::{Clock, ROW_BYTES, Row};
 use super::sys::{self, Map, Scope};
@@ -9,10 +9,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
-
-/// The kernel side, as `bpf/build.sh` compiled it.
-static OBJECT: &ObjectFile<[u8]> =
-    &ObjectFile(*include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/bpf/dist/files.bpf.o")));
 
 /// The words of a `struct wanted_descriptors`, a bit for each descriptor, and how many of those there are.
 const WANTED_WORDS: usize = 512;
@@ -37,7 +33,7 @@ impl fmt::Debug for FileIterator {
 impl FileIterator {
     /// Loads the programs.
     pub(in crate::sample) fn open() -> Result<Self, Unavailable> {
-        let mut object = Object::open(OBJECT)?;
+        let mut object = Object::open(FILES)?;
         let files = object.program("files")?;
         // A kernel that knows no scope would silently take one process for all.
         sys::link(&files, Scope::Threads(std::process::id())).map_err(|error| match error.raw_os_error() {
@@ -46,8 +42,6 @@ impl FileIterator {
         })?;
         let details = object.program("details")?;
         let wanted = object.map("wanted_descriptors")?;
-        drop(object);
-        sys::release_free_memory();
         Ok(FileIterator {
             files,
             details,

@@ -33,31 +33,35 @@ const DECLARATION_TAG: u32 = 17;
 const TYPE_TAG: u32 = 18;
 const ENUM64: u32 = 19;
 
-/// What loading an object needs of the kernel's types.
+/// What loading objects needs of the kernel's types.
 #[derive(Debug)]
 pub(super) struct KernelTypes {
-    /// The structures that the object names, under numbers of their own: where their fields stand.
-    pub structures: Btf,
+    /// In the format of BTF.
+    structures: Vec<u8>,
     /// The number of the function that programs attach to.
     pub function: u32,
 }
 
 impl KernelTypes {
-    /// What the running kernel says of the structures in `object` and of the function called `function`. Fails with
+    /// What the running kernel says of the structures in `objects` and of the function called `function`. Fails with
     /// `NotFound` where the kernel was built without type information or has no such function.
-    pub(super) fn read(object: &[u8], function: &str) -> io::Result<Self> {
-        // The kernel's several MB are given back before the structures are taken apart.
-        let (structures, function) = cut(&std::fs::read(Path::new(VMLINUX))?, object, function)?;
-        let structures = Btf::parse(&structures, Default::default()).map_err(|error: BtfError| invalid(error))?;
+    pub(super) fn read(objects: &[&[u8]], function: &str) -> io::Result<Self> {
+        let (structures, function) = cut(&std::fs::read(Path::new(VMLINUX))?, objects, function)?;
         Ok(KernelTypes { structures, function })
+    }
+
+    /// The structures that the objects name, under numbers of their own: where their fields stand.
+    pub(super) fn structures(&self) -> Result<Btf, BtfError> {
+        Btf::parse(&self.structures, Default::default())
     }
 }
 
-/// The two parts of [`KernelTypes`], still unread.
-fn cut(bytes: &[u8], object: &[u8], function: &str) -> io::Result<(Vec<u8>, u32)> {
+/// The two parts of [`KernelTypes`].
+fn cut(bytes: &[u8], objects: &[&[u8]], function: &str) -> io::Result<(Vec<u8>, u32)> {
     let types = Types::parse(bytes).ok_or_else(|| invalid("is no BTF, or of a later format"))?;
     // Every name in an object's own type information ends with a NUL. What else is among these does no harm.
-    let named: HashSet<&[u8]> = object.split(|byte| *byte == 0).filter(|name| !name.is_empty()).collect();
+    let names = objects.iter().flat_map(|object| object.split(|byte| *byte == 0));
+    let named: HashSet<&[u8]> = names.filter(|name| !name.is_empty()).collect();
     let mut wanted = Vec::new();
     let mut number = None;
     for (id, at) in (1u32..).zip(&types.starts) {
@@ -280,11 +284,11 @@ mod tests {
 
     #[test]
     fn the_function_is_told_by_its_number() {
-        let (structures, number) = cut(&kernel(), b"\0outer\0", "wanted").expect("cuts");
+        let (structures, number) = cut(&kernel(), &[b"\0outer\0"], "wanted").expect("cuts");
         assert_eq!(number, 6);
         Btf::parse(&structures, Default::default()).expect("is what the loader reads");
         for missing in ["missing", "want", "outer"] {
-            let missing = cut(&kernel(), b"\0outer\0", missing).expect_err("is no function");
+            let missing = cut(&kernel(), &[b"\0outer\0"], missing).expect_err("is no function");
             assert_eq!(missing.kind(), io::ErrorKind::NotFound);
         }
     }

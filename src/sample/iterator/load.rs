@@ -9,9 +9,17 @@ use std::error::Error;
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::OnceLock;
 
 /// The kernel's function that stands for the iterator over the files of tasks.
 const TARGET: &str = "bpf_iter_task_file";
+
+/// The kernel side, as `bpf/build.sh` compiled it.
+pub(super) static FILES: &ObjectFile<[u8]> = &ObjectFile(*include_bytes!("../../../bpf/dist/files.bpf.o"));
+pub(super) static MACHINE: &ObjectFile<[u8]> = &ObjectFile(*include_bytes!("../../../bpf/dist/machine.bpf.o"));
+
+/// What they need of the running kernel's types. To read it is most of what loading costs, so it is kept.
+static TYPES: OnceLock<KernelTypes> = OnceLock::new();
 
 /// How often a program is handed to the kernel again that gave up verifying it for a signal to us.
 const ATTEMPTS_MAX: usize = 8;
@@ -80,12 +88,10 @@ impl Object {
     /// Makes an object of `bpf/dist` fit the running kernel.
     pub(super) fn open(file: &ObjectFile<[u8]>) -> Result<Self, Unavailable> {
         check_capabilities()?;
-        let types = KernelTypes::read(&file.0, TARGET).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => Unavailable::NoBtf,
-            _ => Unavailable::other(error),
-        })?;
+        let types = kernel_types()?;
         let mut object = aya_obj::Object::parse(&file.0).map_err(|error| Unavailable::unfit(&error))?;
-        object.relocate_btf(&types.structures).map_err(|error| Unavailable::unfit(&error))?;
+        let structures = types.structures().map_err(|error| Unavailable::unfit(&error))?;
+        object.relocate_btf(&structures).map_err(|error| Unavailable::unfit(&error))?;
         let definitions = std::mem::take(&mut object.maps);
         let make = |(name, map): (&String, &aya_obj::Map)| Ok((name.clone(), Map::create(name, map)?));
         let maps: io::Result<HashMap<String, Map>> = definitions.iter().map(make).collect();
@@ -110,6 +116,17 @@ impl Object {
     pub(super) fn map(&mut self, name: &str) -> Result<Map, Unavailable> {
         self.maps.remove(name).ok_or_else(|| Unavailable::other(format!("no map {name}")))
     }
+}
+
+fn kernel_types() -> Result<&'static KernelTypes, Unavailable> {
+    if let Some(known) = TYPES.get() {
+        return Ok(known);
+    }
+    let types = KernelTypes::read(&[&FILES.0, &MACHINE.0], TARGET).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Unavailable::NoBtf,
+        _ => Unavailable::other(error),
+    })?;
+    Ok(TYPES.get_or_init(|| types))
 }
 
 /// Has the kernel take a program, and if it refuses, asks again to hear why.
@@ -165,7 +182,7 @@ mod tests {
     #[test]
     fn what_the_verifier_objects_to_is_told() {
         let target = match check_capabilities() {
-            Ok(()) => KernelTypes::read(&[], TARGET).expect("reads").function,
+            Ok(()) => kernel_types().expect("reads").function,
             Err(why) => return eprintln!("SKIPPED: {why}"),
         };
         // Its answer is never set.

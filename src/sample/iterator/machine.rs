@@ -1,19 +1,15 @@
 //! What all processes hold, in one pass over the machine.
 
 use super::bytes::{device_at, u32_at, u64_at};
-use super::load::{Object, ObjectFile, Unavailable, ticks_per_second};
+use super::load::{MACHINE, Object, Unavailable, ticks_per_second};
 use super::read_to_end;
 use super::row::{FileKind, access};
-use super::sys::{self, Map, Scope};
+use super::sys::{Map, Scope};
 use crate::model::{Access, ProcessHoldings};
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
-
-/// The kernel side, as `bpf/build.sh` compiled it.
-static OBJECT: &ObjectFile<[u8]> =
-    &ObjectFile(*include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/bpf/dist/machine.bpf.o")));
 
 /// `struct holdings`, a `struct tally` of ten words and `struct owner` in `bpf/machine.bpf.c`.
 const HOLDINGS_BYTES: usize = 32;
@@ -59,11 +55,9 @@ impl fmt::Debug for MachineIterator {
 impl MachineIterator {
     /// Loads the programs.
     pub(in crate::sample) fn open() -> Result<Self, Unavailable> {
-        let mut object = Object::open(OBJECT)?;
+        let mut object = Object::open(MACHINE)?;
         let (tally, wanted) = (object.map("tally")?, object.map("wanted_inodes")?);
         let (holdings, owners) = (object.program("holdings")?, object.program("owners")?);
-        drop(object);
-        sys::release_free_memory();
         Ok(MachineIterator {
             holdings,
             owners,

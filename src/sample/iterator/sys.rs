@@ -1,5 +1,4 @@
-//! What we ask of bpf(2): maps, programs of the iterator, and iterations, each over the files that it shall walk. And one
-//! call of the allocator's, for what loading leaves behind.
+//! What we ask of bpf(2): maps, programs of the iterator, and iterations, each over the files that it shall walk.
 //!
 //! Formats: `union bpf_attr` and `union bpf_iter_link_info` in `include/uapi/linux/bpf.h`. The kernel takes as 0 what a
 //! structure of ours ends before.
@@ -231,16 +230,6 @@ pub(super) fn iterate(link: impl AsFd) -> io::Result<File> {
     let create = IterCreate { link: number(&link), flags: 0 };
     // SAFETY: `IterCreate` is laid out as the kernel's, which only reads it.
     unsafe { open(bpf_cmd::BPF_ITER_CREATE, &create) }.map(File::from)
-}
-
-/// Gives free memory back to the system: glibc would keep what reading the kernel's types took, several times what we need
-/// afterwards. Elsewhere it does nothing.
-pub(super) fn release_free_memory() {
-    // SAFETY: it touches only what nobody has allocated, and may be called by any thread at any time.
-    #[cfg(target_env = "gnu")]
-    unsafe {
-        libc::malloc_trim(0);
-    }
 }
 
 fn number(of: &impl AsFd) -> u32 {
