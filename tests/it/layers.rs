@@ -94,7 +94,7 @@ fn only_the_store_opens_sqlite() {
 #[test]
 fn unsafe_code_is_kept_in_few_places() {
     let allowed = |file: &str| {
-        let kernel = ["sample/iterator/link.rs", "sample/descriptors/same_file.rs"];
+        let kernel = ["sample/iterator/sys.rs", "sample/descriptors/same_file.rs"];
         kernel.contains(&file) || file.starts_with("ledger/load")
     };
     let wrong = naming(&["unsafe ", "unsafe_code"], |file| !allowed(file));

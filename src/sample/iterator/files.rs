@@ -1,18 +1,14 @@
 //! What one process has open.
 
 use super::detail::{DETAIL_BYTES, SocketDetail};
-use super::link::{self, Scope};
-use super::load::{Object, Unavailable, ticks_per_second};
+use super::load::{FILES, Object, Unavailable, ticks_per_second};
 use super::read_to_end;
 use super::row::{Clock, ROW_BYTES, Row};
-use aya::maps::{Array, MapData, MapError};
+use super::sys::{self, Map, Scope};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
-
-/// The kernel side, as `bpf/build.sh` compiled it.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/bpf/dist/files.bpf.o"));
 
 /// The words of a `struct wanted_descriptors`, a bit for each descriptor, and how many of those there are.
 const WANTED_WORDS: usize = 512;
@@ -22,7 +18,7 @@ const WANTED_BLOCKS: u32 = 32;
 pub(in crate::sample) struct FileIterator {
     files: OwnedFd,
     details: OwnedFd,
-    wanted: Array<MapData, [u64; WANTED_WORDS]>,
+    wanted: Map,
     ticks_per_second: f64,
     rows: Vec<u8>,
     detail_rows: Vec<u8>,
@@ -37,21 +33,19 @@ impl fmt::Debug for FileIterator {
 impl FileIterator {
     /// Loads the programs.
     pub(in crate::sample) fn open() -> Result<Self, Unavailable> {
-        let mut object = Object::open(OBJECT)?;
+        let mut object = Object::open(FILES)?;
         let files = object.program("files")?;
         // A kernel that knows no scope would silently take one process for all.
-        link::link(&files, Scope::Threads(std::process::id())).map_err(|error| match error.raw_os_error() {
+        sys::link(&files, Scope::Threads(std::process::id())).map_err(|error| match error.raw_os_error() {
             Some(libc::E2BIG) => Unavailable::KernelTooOld,
             _ => Unavailable::other(error),
         })?;
         let details = object.program("details")?;
-        let wanted = object.map("wanted_descriptors")?.try_into();
-        drop(object);
-        link::release_free_memory();
+        let wanted = object.map("wanted_descriptors")?;
         Ok(FileIterator {
             files,
             details,
-            wanted: wanted.map_err(|error: MapError| Unavailable::other(error))?,
+            wanted,
             ticks_per_second: ticks_per_second()?,
             rows: Vec::new(),
             detail_rows: Vec::new(),
@@ -83,7 +77,7 @@ impl FileIterator {
         }
         let asked: Vec<u32> = blocks.keys().copied().filter(|block| *block < WANTED_BLOCKS).collect();
         for block in &asked {
-            self.wanted.set(*block, blocks[block], 0).map_err(io::Error::other)?;
+            self.wanted.update(block, &blocks[block])?;
         }
         let read = if blocks.is_empty() {
             Ok(0)
@@ -91,7 +85,7 @@ impl FileIterator {
             read_to_end(&self.details, Scope::Process(pid), &mut self.detail_rows)
         };
         for block in asked {
-            self.wanted.set(block, [0; WANTED_WORDS], 0).map_err(io::Error::other)?;
+            self.wanted.update(&block, &[0_u64; WANTED_WORDS])?;
         }
         let rows = self.detail_rows[..read?].chunks_exact(DETAIL_BYTES).filter_map(SocketDetail::new);
         // Past the last block the kernel side tells of all.

@@ -1,10 +1,10 @@
-//! The kernel's type information (BTF), cut down to what a BPF object names, so that aya neither keeps nor searches all of
-//! it. (It does read all of it, unasked, whenever a loader is made; that is most of what loading costs.)
+//! The kernel's type information (BTF), cut down to what a BPF object names: taking all of it apart is most of what loading
+//! would cost, in time and in memory.
 //!
 //! Format: `Documentation/bpf/btf.rst`. A type is three words (name, kind and count, size or another type) and what its
 //! kind adds; types are numbered from 1 in the order in which they stand.
 
-use aya::{Btf, BtfError};
+use aya_obj::btf::{Btf, BtfError};
 use std::collections::HashSet;
 use std::ffi::CStr;
 use std::io;
@@ -21,7 +21,6 @@ const ARRAY: u32 = 3;
 const STRUCT: u32 = 4;
 const UNION: u32 = 5;
 const ENUM: u32 = 6;
-const FORWARD: u32 = 7;
 const TYPEDEF: u32 = 8;
 const VOLATILE: u32 = 9;
 const CONST: u32 = 10;
@@ -34,44 +33,47 @@ const DECLARATION_TAG: u32 = 17;
 const TYPE_TAG: u32 = 18;
 const ENUM64: u32 = 19;
 
-/// What loading an object needs of the kernel's types.
+/// What loading objects needs of the kernel's types.
 #[derive(Debug)]
 pub(super) struct KernelTypes {
-    /// The structures that the object names, under numbers of their own: where their fields stand.
-    pub structures: Btf,
-    /// The function that programs attach to, under its true number.
-    pub function: Btf,
+    /// In the format of BTF.
+    structures: Vec<u8>,
+    /// The number of the function that programs attach to.
+    pub function: u32,
 }
 
 impl KernelTypes {
-    /// What the running kernel says of the structures in `object` and of the function called `function`. Fails with
+    /// What the running kernel says of the structures in `objects` and of the function called `function`. Fails with
     /// `NotFound` where the kernel was built without type information or has no such function.
-    pub(super) fn read(object: &[u8], function: &str) -> io::Result<Self> {
-        // The kernel's 6 MB are given back before aya takes its own.
-        let [structures, function] = cut(&std::fs::read(Path::new(VMLINUX))?, object, function)?;
-        let parsed = |bytes: &[u8]| Btf::parse(bytes, Default::default()).map_err(|error: BtfError| invalid(error));
-        Ok(KernelTypes { structures: parsed(&structures)?, function: parsed(&function)? })
+    pub(super) fn read(objects: &[&[u8]], function: &str) -> io::Result<Self> {
+        let (structures, function) = cut(&std::fs::read(Path::new(VMLINUX))?, objects, function)?;
+        Ok(KernelTypes { structures, function })
+    }
+
+    /// The structures that the objects name, under numbers of their own: where their fields stand.
+    pub(super) fn structures(&self) -> Result<Btf, BtfError> {
+        Btf::parse(&self.structures, Default::default())
     }
 }
 
-/// The two parts of [`KernelTypes`], still unread.
-fn cut(bytes: &[u8], object: &[u8], function: &str) -> io::Result<[Vec<u8>; 2]> {
+/// The two parts of [`KernelTypes`].
+fn cut(bytes: &[u8], objects: &[&[u8]], function: &str) -> io::Result<(Vec<u8>, u32)> {
     let types = Types::parse(bytes).ok_or_else(|| invalid("is no BTF, or of a later format"))?;
     // Every name in an object's own type information ends with a NUL. What else is among these does no harm.
-    let named: HashSet<&[u8]> = object.split(|byte| *byte == 0).filter(|name| !name.is_empty()).collect();
-    let function_name = format!("{function}\0");
+    let names = objects.iter().flat_map(|object| object.split(|byte| *byte == 0));
+    let named: HashSet<&[u8]> = names.filter(|name| !name.is_empty()).collect();
     let mut wanted = Vec::new();
-    let mut attach = None;
+    let mut number = None;
     for (id, at) in (1u32..).zip(&types.starts) {
         let [name, info, _] = types.words(*at);
         match info >> 24 & 0x1f {
             STRUCT | UNION if name != 0 && named.contains(types.name(name)) => wanted.push(id),
-            FUNCTION if types.strings_from(name).starts_with(function_name.as_bytes()) => attach = Some(id),
+            FUNCTION if types.is_named(name, function) => number = Some(id),
             _ => {}
         }
     }
-    let attach = attach.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no {function}")))?;
-    Ok([Excerpt::of(&types, wanted).into_bytes(), function_alone(attach, function)])
+    let number = number.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no {function}")))?;
+    Ok((Excerpt::of(&types, wanted).into_bytes(), number))
 }
 
 fn invalid(why: impl std::fmt::Display) -> io::Error {
@@ -113,6 +115,11 @@ impl<'a> Types<'a> {
 
     fn name(&self, offset: u32) -> &'a [u8] {
         CStr::from_bytes_until_nul(self.strings_from(offset)).map(CStr::to_bytes).unwrap_or_default()
+    }
+
+    /// Without looking for the end of the name.
+    fn is_named(&self, offset: u32, name: &str) -> bool {
+        self.strings_from(offset).strip_prefix(name.as_bytes()).is_some_and(|rest| rest.first() == Some(&0))
     }
 
     fn strings_from(&self, offset: u32) -> &'a [u8] {
@@ -226,14 +233,6 @@ impl<'a> Excerpt<'a> {
     }
 }
 
-/// One function under its number, and nothing before it.
-fn function_alone(id: u32, name: &str) -> Vec<u8> {
-    let words = |words: [u32; 3]| words.map(u32::to_ne_bytes).concat();
-    let mut types = words([0, FORWARD << 24, 0]).repeat(id as usize - 1);
-    types.extend(words([1, FUNCTION << 24, 0]));
-    whole(&types, format!("\0{name}\0").as_bytes())
-}
-
 fn whole(types: &[u8], strings: &[u8]) -> Vec<u8> {
     let (types_bytes, strings_bytes) = (types.len() as u32, strings.len() as u32);
     let mut bytes = Vec::with_capacity(HEADER_BYTES + types.len() + strings.len());
@@ -284,16 +283,14 @@ mod tests {
     }
 
     #[test]
-    fn the_function_keeps_its_number() {
-        let [structures, alone] = cut(&kernel(), b"\0outer\0", "wanted").expect("cuts");
-        for part in [&structures, &alone] {
-            Btf::parse(part, Default::default()).expect("aya parses it");
+    fn the_function_is_told_by_its_number() {
+        let (structures, number) = cut(&kernel(), &[b"\0outer\0"], "wanted").expect("cuts");
+        assert_eq!(number, 6);
+        Btf::parse(&structures, Default::default()).expect("is what the loader reads");
+        for missing in ["missing", "want", "outer"] {
+            let missing = cut(&kernel(), &[b"\0outer\0"], missing).expect_err("is no function");
+            assert_eq!(missing.kind(), io::ErrorKind::NotFound);
         }
-        let types = Types::parse(&alone).expect("parses");
-        let named: Vec<bool> = types.starts.iter().map(|at| types.name(types.words(*at)[0]) == b"wanted").collect();
-        assert_eq!(named, [false, false, false, false, false, true]);
-        let missing = cut(&kernel(), b"\0outer\0", "missing").expect_err("is not there");
-        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
     }
 
     #[test]

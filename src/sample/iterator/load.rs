@@ -1,17 +1,34 @@
 //! Loads the kernel side, and says why where it can't be.
 
 use super::kernel_types::KernelTypes;
-use aya::maps::Map;
-use aya::programs::{Iter, ProgramError};
-use aya::{Ebpf, EbpfLoader};
+use super::sys::{Map, Program};
 use rustix::thread::{CapabilitySet, capabilities};
 use rustix::time::{ClockId, clock_getres};
+use std::collections::{HashMap, HashSet};
 use std::error::Error;
+use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::OnceLock;
 
 /// The kernel's function that stands for the iterator over the files of tasks.
-const TARGET: &str = "task_file";
+const TARGET: &str = "bpf_iter_task_file";
+
+/// The kernel side, as `bpf/build.sh` compiled it.
+pub(super) static FILES: &ObjectFile<[u8]> = &ObjectFile(*include_bytes!("../../../bpf/dist/files.bpf.o"));
+pub(super) static MACHINE: &ObjectFile<[u8]> = &ObjectFile(*include_bytes!("../../../bpf/dist/machine.bpf.o"));
+
+/// What they need of the running kernel's types. To read it is most of what loading costs, so it is kept.
+static TYPES: OnceLock<KernelTypes> = OnceLock::new();
+
+/// How often a program is handed to the kernel again that gave up verifying it for a signal to us.
+const ATTEMPTS_MAX: usize = 8;
+
+/// Enough for all that the verifier objects to.
+const LOG_BYTES: usize = 64 << 10;
+
+/// What the verifier's figures begin with, which follow what it objects to.
+const STATISTICS: &str = "verification time ";
 
 /// Why the iterator can't be used here.
 #[derive(Debug, thiserror::Error)]
@@ -39,39 +56,103 @@ impl Unavailable {
     pub(super) fn other(why: impl std::fmt::Display) -> Self {
         Unavailable::Other(why.to_string())
     }
+
+    /// What the kernel answered to a call of bpf(2).
+    fn answered(error: &io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(libc::EPERM) => Unavailable::Refused,
+            _ => Unavailable::other(error),
+        }
+    }
+
+    /// That an object doesn't fit, with all causes.
+    fn unfit(error: &(dyn Error + 'static)) -> Self {
+        let causes = std::iter::successors(Some(error), |error| (*error).source());
+        Unavailable::Other(causes.map(ToString::to_string).collect::<Vec<_>>().join(": "))
+    }
 }
+
+/// An object file as it is embedded: aligned as reading it in place needs.
+#[repr(C, align(8))]
+pub(super) struct ObjectFile<Bytes: ?Sized>(pub Bytes);
 
 /// An object whose maps are made and whose programs are about to be loaded. What is taken out of it outlives it.
 pub(super) struct Object {
-    types: KernelTypes,
-    object: Ebpf,
+    object: aya_obj::Object,
+    maps: HashMap<String, Map>,
+    /// The number of [`TARGET`].
+    target: u32,
 }
 
 impl Object {
     /// Makes an object of `bpf/dist` fit the running kernel.
-    pub(super) fn open(bytes: &[u8]) -> Result<Self, Unavailable> {
+    pub(super) fn open(file: &ObjectFile<[u8]>) -> Result<Self, Unavailable> {
         check_capabilities()?;
-        let types = KernelTypes::read(bytes, &format!("bpf_iter_{TARGET}")).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => Unavailable::NoBtf,
-            _ => Unavailable::other(error),
-        })?;
-        let object = EbpfLoader::new().btf(Some(&types.structures)).load(bytes);
-        Ok(Object { object: object.map_err(|error| unavailable(&error))?, types })
+        let types = kernel_types()?;
+        let mut object = aya_obj::Object::parse(&file.0).map_err(|error| Unavailable::unfit(&error))?;
+        let structures = types.structures().map_err(|error| Unavailable::unfit(&error))?;
+        object.relocate_btf(&structures).map_err(|error| Unavailable::unfit(&error))?;
+        let definitions = std::mem::take(&mut object.maps);
+        let make = |(name, map): (&String, &aya_obj::Map)| Ok((name.clone(), Map::create(name, map)?));
+        let maps: io::Result<HashMap<String, Map>> = definitions.iter().map(make).collect();
+        let maps = maps.map_err(|error| Unavailable::answered(&error))?;
+        let made = maps.iter().map(|(name, map)| (name.as_str(), map.as_fd().as_raw_fd(), &definitions[name]));
+        let code: HashSet<usize> = object.functions.keys().map(|(section, _)| *section).collect();
+        object.relocate_maps(made, &code).map_err(|error| Unavailable::unfit(&error))?;
+        object.relocate_calls(&code).map_err(|error| Unavailable::unfit(&error))?;
+        Ok(Object { object, maps, target: types.function })
     }
 
     /// Loads a program.
-    pub(super) fn program(&mut self, name: &str) -> Result<OwnedFd, Unavailable> {
-        let program = self.object.program_mut(name).ok_or_else(|| Unavailable::other(format!("no program {name}")))?;
-        let program: &mut Iter = program.try_into().map_err(|error: ProgramError| Unavailable::other(error))?;
-        program.load(TARGET, &self.types.function).map_err(|error| unavailable(&error))?;
-        let fd = program.fd().map_err(|error| unavailable(&error))?;
-        fd.as_fd().try_clone_to_owned().map_err(Unavailable::other)
+    pub(super) fn program(&self, name: &str) -> Result<OwnedFd, Unavailable> {
+        let program = self.object.programs.get(name);
+        let function = program.and_then(|program| self.object.functions.get(&program.function_key()));
+        let function = function.ok_or_else(|| Unavailable::other(format!("no program {name}")))?;
+        let (instructions, license) = (function.instructions.as_slice(), self.object.license.as_c_str());
+        load(&Program { name, instructions, license, target: self.target })
     }
 
     /// Takes a map.
     pub(super) fn map(&mut self, name: &str) -> Result<Map, Unavailable> {
-        self.object.take_map(name).ok_or_else(|| Unavailable::other(format!("no map {name}")))
+        self.maps.remove(name).ok_or_else(|| Unavailable::other(format!("no map {name}")))
     }
+}
+
+fn kernel_types() -> Result<&'static KernelTypes, Unavailable> {
+    if let Some(known) = TYPES.get() {
+        return Ok(known);
+    }
+    let types = KernelTypes::read(&[&FILES.0, &MACHINE.0], TARGET).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Unavailable::NoBtf,
+        _ => Unavailable::other(error),
+    })?;
+    Ok(TYPES.get_or_init(|| types))
+}
+
+/// Has the kernel take a program, and if it refuses, asks again to hear why.
+fn load(program: &Program<'_>) -> Result<OwnedFd, Unavailable> {
+    let error = match load_uninterrupted(program, &mut []) {
+        Err(error) if error.raw_os_error() != Some(libc::EPERM) => error,
+        done => return done.map_err(|error| Unavailable::answered(&error)),
+    };
+    let mut log = vec![0; LOG_BYTES];
+    load_uninterrupted(program, &mut log).map_err(|_| {
+        let log = CStr::from_bytes_until_nul(&log).unwrap_or_default().to_string_lossy();
+        let said = log.lines().take_while(|line| !line.starts_with(STATISTICS)).filter(|line| !line.is_empty()).last();
+        Unavailable::Other(format!("{error}: {}", said.unwrap_or("the verifier said nothing")))
+    })
+}
+
+/// A signal to us ends what the verifier does.
+fn load_uninterrupted(program: &Program<'_>, log: &mut [u8]) -> io::Result<OwnedFd> {
+    let mut result = program.load(log);
+    for _ in 1..ATTEMPTS_MAX {
+        match result {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => result = program.load(log),
+            done => return done,
+        }
+    }
+    result
 }
 
 /// Says which capabilities are lacking, before anything is read for nothing.
@@ -85,28 +166,46 @@ fn check_capabilities() -> Result<(), Unavailable> {
     if lacking.is_empty() { Ok(()) } else { Err(Unavailable::NoPermission(lacking.join(" and "))) }
 }
 
-/// What aya's error comes from: the kernel's refusal, or the last thing that the verifier said.
-fn unavailable(error: &(dyn Error + 'static)) -> Unavailable {
-    let mut words = error.to_string();
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) == Some(libc::EPERM) {
-            return Unavailable::Refused;
-        }
-        if let Some(ProgramError::LoadError { io_error, verifier_log }) = error.downcast_ref() {
-            let log = verifier_log.to_string();
-            let said = log.lines().rfind(|line| !line.is_empty() && !line.starts_with("processed "));
-            words = format!("{io_error}: {}", said.unwrap_or("the verifier said nothing"));
-        }
-        cause = error.source();
-    }
-    Unavailable::Other(words)
-}
-
 /// The rate of the kernel's `jiffies` (`CONFIG_HZ`): the coarse clocks advance once a tick.
 pub(super) fn ticks_per_second() -> Result<f64, Unavailable> {
     let tick = clock_getres(ClockId::MonotonicCoarse);
     let rate = (1e9 / tick.tv_nsec as f64).round();
     let plausible = tick.tv_sec == 0 && (24.0..=10_000.0).contains(&rate);
     plausible.then_some(rate).ok_or_else(|| Unavailable::other(format!("a clock that ticks each {tick:?}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aya_obj::generated::bpf_insn;
+
+    #[test]
+    fn what_the_verifier_objects_to_is_told() {
+        let target = match check_capabilities() {
+            Ok(()) => kernel_types().expect("reads").function,
+            Err(why) => return eprintln!("SKIPPED: {why}"),
+        };
+        // Its answer is never set.
+        let exit = bpf_insn { code: 0x95, _bitfield_align_1: [], _bitfield_1: Default::default(), off: 0, imm: 0 };
+        let why = load(&Program { name: "idle", instructions: &[exit], license: c"GPL", target }).expect_err("refused");
+        assert!(matches!(&why, Unavailable::Other(words) if words.ends_with("R0 !read_ok")), "{why}");
+        let why = load(&Program { name: "empty", instructions: &[], license: c"GPL", target }).expect_err("refused");
+        assert!(matches!(&why, Unavailable::Other(words) if words.ends_with("the verifier said nothing")), "{why}");
+    }
+
+    #[test]
+    fn a_map_takes_only_what_is_as_large_as_its_own() {
+        if let Err(why) = check_capabilities() {
+            return eprintln!("SKIPPED: {why}");
+        }
+        let hash = aya_obj::Map::new_from_params(1, 8, 1, 2, 0);
+        let map = Map::create("a_name_longer_than_the_kernel_keeps", &hash).expect("makes");
+        map.update(&1_u64, &1_u8).expect("puts in");
+        let refused = |result: io::Result<()>| result.expect_err("refused").kind();
+        assert_eq!(refused(map.update(&1_u32, &1_u8)), io::ErrorKind::InvalidInput);
+        assert_eq!(refused(map.update(&1_u64, &1_u64)), io::ErrorKind::InvalidInput);
+        assert_eq!(refused(map.delete(&1_u32)), io::ErrorKind::InvalidInput);
+        map.delete(&1_u64).expect("takes out");
+        assert_eq!(refused(map.delete(&1_u64)), io::ErrorKind::NotFound);
+    }
 }

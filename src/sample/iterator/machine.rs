@@ -1,19 +1,15 @@
 //! What all processes hold, in one pass over the machine.
 
 use super::bytes::{device_at, u32_at, u64_at};
-use super::link::{self, Scope};
-use super::load::{Object, Unavailable, ticks_per_second};
+use super::load::{MACHINE, Object, Unavailable, ticks_per_second};
 use super::read_to_end;
 use super::row::{FileKind, access};
+use super::sys::{Map, Scope};
 use crate::model::{Access, ProcessHoldings};
-use aya::maps::{Array, HashMap, MapData, MapError};
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
-
-/// The kernel side, as `bpf/build.sh` compiled it.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/bpf/dist/machine.bpf.o"));
 
 /// `struct holdings`, a `struct tally` of ten words and `struct owner` in `bpf/machine.bpf.c`.
 const HOLDINGS_BYTES: usize = 32;
@@ -27,8 +23,8 @@ const WANTED_INODES_MAX: usize = 65_536;
 pub(in crate::sample) struct MachineIterator {
     holdings: OwnedFd,
     owners: OwnedFd,
-    tally: Array<MapData, [u32; TALLY_WORDS]>,
-    wanted: HashMap<MapData, u64, u8>,
+    tally: Map,
+    wanted: Map,
     ticks_per_second: f64,
     buffer: Vec<u8>,
 }
@@ -59,12 +55,9 @@ impl fmt::Debug for MachineIterator {
 impl MachineIterator {
     /// Loads the programs.
     pub(in crate::sample) fn open() -> Result<Self, Unavailable> {
-        let mut object = Object::open(OBJECT)?;
-        let tally = object.map("tally")?.try_into().map_err(|error: MapError| Unavailable::other(error))?;
-        let wanted = object.map("wanted_inodes")?.try_into().map_err(|error: MapError| Unavailable::other(error))?;
+        let mut object = Object::open(MACHINE)?;
+        let (tally, wanted) = (object.map("tally")?, object.map("wanted_inodes")?);
         let (holdings, owners) = (object.program("holdings")?, object.program("owners")?);
-        drop(object);
-        link::release_free_memory();
         Ok(MachineIterator {
             holdings,
             owners,
@@ -78,10 +71,10 @@ impl MachineIterator {
     /// What each process of our pid namespace holds that holds anything; `silent` is how long a TCP connection must have
     /// carried nothing to be counted as such.
     pub(in crate::sample) fn read_all(&mut self, silent: Duration) -> io::Result<Vec<ProcessHoldings>> {
-        let mut tally = [0; TALLY_WORDS];
+        let mut tally = [0_u32; TALLY_WORDS];
         // Longer than the kernel's clock goes round is never.
         tally[0] = (silent.as_secs_f64() * self.ticks_per_second) as u32;
-        self.tally.set(0, tally, 0).map_err(io::Error::other)?;
+        self.tally.update(&0_u32, &tally)?;
         let length = read_to_end(&self.holdings, Scope::Machine, &mut self.buffer)?;
         Ok(self.buffer[..length].chunks_exact(HOLDINGS_BYTES).map(holdings).collect())
     }
@@ -95,13 +88,13 @@ impl MachineIterator {
         if inodes.len() > WANTED_INODES_MAX {
             return Err(io::Error::from_raw_os_error(libc::E2BIG));
         }
-        let told = inodes.iter().try_for_each(|inode| self.wanted.insert(inode, 0, 0));
-        let read = told.map_err(io::Error::other).and_then(|()| {
+        let told = inodes.iter().try_for_each(|inode| self.wanted.update(inode, &0_u8));
+        let read = told.and_then(|()| {
             if inodes.is_empty() { Ok(0) } else { read_to_end(&self.owners, Scope::Machine, &mut self.buffer) }
         });
         for inode in &inodes {
             // What was not told for an error is not there.
-            let _ = self.wanted.remove(inode);
+            let _ = self.wanted.delete(inode);
         }
         Ok(self.buffer[..read?].chunks_exact(OWNER_BYTES).map(owner).collect())
     }

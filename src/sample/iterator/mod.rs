@@ -9,10 +9,10 @@ mod bytes;
 mod detail;
 mod files;
 mod kernel_types;
-mod link;
 mod load;
 mod machine;
 mod row;
+mod sys;
 #[cfg(test)]
 mod tests;
 
@@ -24,9 +24,9 @@ pub(super) use {
     row::{Clock, FileKind, ROW_BYTES, Row},
 };
 
-use link::Scope;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
+use sys::Scope;
 
 /// The kernel hands out at most 32 KiB a read.
 const READ_BYTES: usize = 32 << 10;
@@ -36,8 +36,8 @@ const BUFFER_STEP_BYTES: usize = 256 << 10;
 
 /// Runs a program over all files of `scope`, and says how much it wrote into `buffer`.
 fn read_to_end(program: &OwnedFd, scope: Scope, buffer: &mut Vec<u8>) -> io::Result<usize> {
-    let link = link::link(program, scope)?;
-    let mut iteration = link::iterate(&link)?;
+    let link = sys::link(program, scope)?;
+    let mut iteration = sys::iterate(&link)?;
     let mut length = 0;
     loop {
         if buffer.len() < length + READ_BYTES {

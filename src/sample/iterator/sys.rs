@@ -1,0 +1,269 @@
+//! What we ask of bpf(2): maps, programs of the iterator, and iterations, each over the files that it shall walk.
+//!
+//! Formats: `union bpf_attr` and `union bpf_iter_link_info` in `include/uapi/linux/bpf.h`. The kernel takes as 0 what a
+//! structure of ours ends before.
+
+#![expect(unsafe_code, reason = "neither std nor rustix has bpf(2)")]
+
+use aya_obj::generated::{bpf_attach_type, bpf_cmd, bpf_insn, bpf_prog_type};
+use std::ffi::CStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// `BPF_LOG_STATS`: what the verifier objects to and its figures, without its way there, which would fill any log: before
+/// Linux 6.4 the end of a full one is lost.
+const LOG_STATS: u32 = 4;
+
+/// A program of the iterator, relocated.
+pub(super) struct Program<'a> {
+    /// What it is called in the kernel's lists; what is beyond 15 bytes is left out.
+    pub name: &'a str,
+    /// What it does.
+    pub instructions: &'a [bpf_insn],
+    /// Which helpers it may call.
+    pub license: &'a CStr,
+    /// The number of the kernel's function that stands for what is iterated over, in the kernel's BTF.
+    pub target: u32,
+}
+
+/// A map in the kernel.
+pub(super) struct Map {
+    fd: OwnedFd,
+    key_bytes: usize,
+    value_bytes: usize,
+}
+
+/// Which files an iteration walks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// Those in the table of a process' first thread: what `/proc/PID/fd` lists. By its number in our pid namespace.
+    Process(u32),
+    /// Those of a process, all its threads. Kernels before 6.1 refuse it with `E2BIG`; [`Scope::Process`] they would take
+    /// for [`Scope::Machine`].
+    Threads(u32),
+    /// Those of every process of our pid namespace.
+    Machine,
+}
+
+/// `bpf_attr` of `BPF_PROG_LOAD`.
+#[repr(C)]
+struct ProgramLoad {
+    kind: u32,
+    instruction_count: u32,
+    instructions: u64,
+    license: u64,
+    log_level: u32,
+    log_bytes: u32,
+    log: u64,
+    kernel_version: u32,
+    flags: u32,
+    name: [u8; 16],
+    interface: u32,
+    attach_type: u32,
+    types: u32,
+    function_info_bytes: u32,
+    function_info: u64,
+    function_info_count: u32,
+    line_info_bytes: u32,
+    line_info: u64,
+    line_info_count: u32,
+    attach_type_id: u32,
+}
+
+/// `bpf_attr` of `BPF_MAP_CREATE`.
+#[repr(C)]
+struct MapCreate {
+    kind: u32,
+    key_bytes: u32,
+    value_bytes: u32,
+    entries_max: u32,
+    flags: u32,
+    inner_map: u32,
+    node: u32,
+    name: [u8; 16],
+}
+
+/// `bpf_attr` of `BPF_MAP_UPDATE_ELEM` and `BPF_MAP_DELETE_ELEM`.
+#[repr(C)]
+struct MapElement {
+    map: u32,
+    unused: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+/// `bpf_iter_link_info.task`.
+#[repr(C)]
+struct TaskInfo {
+    tid: u32,
+    pid: u32,
+    pid_fd: u32,
+}
+
+/// `bpf_attr.link_create` for an iterator.
+#[repr(C)]
+struct LinkCreate {
+    program: u32,
+    target: u32,
+    attach_type: u32,
+    flags: u32,
+    info: u64,
+    info_bytes: u32,
+    unused: u32,
+}
+
+/// `bpf_attr.iter_create`.
+#[repr(C)]
+struct IterCreate {
+    link: u32,
+    flags: u32,
+}
+
+impl Program<'_> {
+    /// Has the kernel verify the program and take it. What the verifier objects to goes to `log`, with a NUL at its end; an
+    /// empty one is the fastest.
+    pub(super) fn load(&self, log: &mut [u8]) -> io::Result<OwnedFd> {
+        let load = ProgramLoad {
+            kind: bpf_prog_type::BPF_PROG_TYPE_TRACING as u32,
+            instruction_count: self.instructions.len() as u32,
+            instructions: self.instructions.as_ptr() as u64,
+            license: self.license.as_ptr() as u64,
+            log_level: if log.is_empty() { 0 } else { LOG_STATS },
+            log_bytes: log.len() as u32,
+            log: if log.is_empty() { 0 } else { log.as_mut_ptr() as u64 },
+            kernel_version: 0,
+            flags: 0,
+            name: short(self.name),
+            interface: 0,
+            attach_type: bpf_attach_type::BPF_TRACE_ITER as u32,
+            types: 0,
+            function_info_bytes: 0,
+            function_info: 0,
+            function_info_count: 0,
+            line_info_bytes: 0,
+            line_info: 0,
+            line_info_count: 0,
+            attach_type_id: self.target,
+        };
+        // SAFETY: `ProgramLoad` is laid out as the kernel's. It reads as many instructions as there are and the license to
+        // its NUL, and writes to no more of `log`, which is ours alone, than its length.
+        unsafe { open(bpf_cmd::BPF_PROG_LOAD, &load) }
+    }
+}
+
+impl Map {
+    /// Makes a map as an object defines it.
+    pub(super) fn create(name: &str, definition: &aya_obj::Map) -> io::Result<Self> {
+        let create = MapCreate {
+            kind: definition.map_type(),
+            key_bytes: definition.key_size(),
+            value_bytes: definition.value_size(),
+            entries_max: definition.max_entries(),
+            flags: definition.map_flags(),
+            inner_map: 0,
+            node: 0,
+            name: short(name),
+        };
+        // SAFETY: `MapCreate` is laid out as the kernel's, which only reads it.
+        let fd = unsafe { open(bpf_cmd::BPF_MAP_CREATE, &create)? };
+        Ok(Map { fd, key_bytes: create.key_bytes as usize, value_bytes: create.value_bytes as usize })
+    }
+
+    /// Puts a value in, in the place of one that was there. Fails with `InvalidInput` if either is not as large as the
+    /// map's are.
+    pub(super) fn update<Key: Copy, Value: Copy>(&self, key: &Key, value: &Value) -> io::Result<()> {
+        if size_of::<Value>() != self.value_bytes {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        self.element(bpf_cmd::BPF_MAP_UPDATE_ELEM, key, (&raw const *value) as u64)
+    }
+
+    /// Takes a value out of a map that is no array. Fails with `NotFound` if there is none, with `InvalidInput` as
+    /// [`Map::update`].
+    pub(super) fn delete<Key: Copy>(&self, key: &Key) -> io::Result<()> {
+        self.element(bpf_cmd::BPF_MAP_DELETE_ELEM, key, 0)
+    }
+
+    /// `value` is the address of a value of this map, or 0 where the command has none.
+    fn element<Key>(&self, command: bpf_cmd, key: &Key, value: u64) -> io::Result<()> {
+        if size_of::<Key>() != self.key_bytes {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let element = MapElement { map: number(self), unused: 0, key: (&raw const *key) as u64, value, flags: 0 };
+        // SAFETY: `MapElement` is laid out as the kernel's, which reads from it, and of the key and the value what a map has
+        // of them: their sizes have been compared, and both live until the call returns.
+        unsafe { bpf(command, &element) }.map(drop)
+    }
+}
+
+impl AsFd for Map {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Binds a loaded program to the files it shall walk.
+pub(super) fn link(program: impl AsFd, scope: Scope) -> io::Result<OwnedFd> {
+    let task = match scope {
+        Scope::Process(pid) => TaskInfo { tid: pid, pid: 0, pid_fd: 0 },
+        Scope::Threads(pid) => TaskInfo { tid: 0, pid, pid_fd: 0 },
+        Scope::Machine => TaskInfo { tid: 0, pid: 0, pid_fd: 0 },
+    };
+    let create = LinkCreate {
+        program: number(&program),
+        target: 0,
+        attach_type: bpf_attach_type::BPF_TRACE_ITER as u32,
+        flags: 0,
+        info: if scope == Scope::Machine { 0 } else { (&raw const task) as u64 },
+        info_bytes: if scope == Scope::Machine { 0 } else { size_of::<TaskInfo>() as u32 },
+        unused: 0,
+    };
+    // SAFETY: `LinkCreate` is laid out as the kernel's, and the kernel reads from it and from `task`, which live until the
+    // call returns.
+    unsafe { open(bpf_cmd::BPF_LINK_CREATE, &create) }
+}
+
+/// A new iteration of a link, to be read to its end.
+pub(super) fn iterate(link: impl AsFd) -> io::Result<File> {
+    let create = IterCreate { link: number(&link), flags: 0 };
+    // SAFETY: `IterCreate` is laid out as the kernel's, which only reads it.
+    unsafe { open(bpf_cmd::BPF_ITER_CREATE, &create) }.map(File::from)
+}
+
+fn number(of: &impl AsFd) -> u32 {
+    of.as_fd().as_raw_fd().cast_unsigned()
+}
+
+/// As much of a name as the kernel keeps, with a NUL at its end.
+fn short(name: &str) -> [u8; 16] {
+    let mut kept = [0; 16];
+    kept.iter_mut().zip(name.bytes().take(15)).for_each(|(to, from)| *to = from);
+    kept
+}
+
+/// bpf(2) for a command that returns a new descriptor.
+///
+/// # Safety
+/// As of [`bpf`], and `command` is such a one.
+unsafe fn open<T>(command: bpf_cmd, attributes: &T) -> io::Result<OwnedFd> {
+    // SAFETY: as our caller promises.
+    let fd = unsafe { bpf(command, attributes)? };
+    // SAFETY: the kernel has just opened it for us, close-on-exec, and nobody else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// bpf(2).
+///
+/// # Safety
+/// `attributes` is what the kernel expects of `command`, and the addresses in it are valid for what the kernel does there.
+unsafe fn bpf<T>(command: bpf_cmd, attributes: &T) -> io::Result<i32> {
+    // SAFETY: as our caller promises.
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, command as libc::c_long, &raw const *attributes, size_of::<T>()) };
+    match i32::try_from(result) {
+        Ok(result) if result >= 0 => Ok(result),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
