@@ -77,7 +77,10 @@ impl Join {
         match slot.referent.socket_inode().map(|inode| self.rows.get(&inode)) {
             None => {}
             Some(Some(row)) => add_socket(&mut resource, row),
-            Some(None) => (resource.kind, resource.name) = protocol_of(&self.proc, pid, holder.fd)?,
+            Some(None) => {
+                (resource.kind, resource.name) = protocol_of(&self.proc, pid, holder.fd)?;
+                resource.ipv6 = resource.name.as_ref().is_some_and(|name| name.ends_with("v6"));
+            }
         }
         Some(resource)
     }

@@ -336,10 +336,11 @@ fn identity_of(row: Row, addresses: &RandomState) -> Identity {
 }
 
 /// True for the sockets that the kernel's tables list, and of which the row says what they do. One that was never bound or
-/// connected is known by its protocol alone.
+/// connected, or that the peer has reset, is known by its protocol alone.
 fn is_in_table(row: Row) -> bool {
     match kind_by_family(row) {
-        Kind::Tcp | Kind::Udp | Kind::Raw => row.local().is_some(),
+        Kind::Tcp => row.has_port(),
+        Kind::Udp | Kind::Raw => row.local().is_some(),
         Kind::Unix => true,
         _ => false,
     }
@@ -371,6 +372,7 @@ fn socket(row: Row, identity: Identity, clock: Option<Clock>, besides: Option<&B
         let kind = protocol.map_or(Kind::Socket, kind_of_protocol);
         resource.kind = if kind == Kind::Socket { resource.kind } else { kind };
         resource.name = protocol.map(|protocol| format!("protocol: {protocol}"));
+        resource.ipv6 = row.is_ipv6();
         return resource;
     }
     resource.ipv6 = row.is_ipv6();
@@ -387,6 +389,7 @@ fn socket(row: Row, identity: Identity, clock: Option<Clock>, besides: Option<&B
         resource.name = resource.local.as_ref().or(resource.remote.as_ref()).map(Address::to_string);
         resource.peer = row.peer_inode().map(|inode| UnixPeer { inode, owner: None });
     } else {
+        resource.name = (row.protocol() == IPPROTO_MPTCP).then(|| "protocol: MPTCP".to_owned());
         resource.local = row.local();
         resource.remote = row.remote();
     }
@@ -405,7 +408,9 @@ fn file(row: Row, identity: Identity, slot: Option<&Slot>, silent_seconds: Optio
         }
     };
     resource.activity.silent_seconds = silent_seconds.or(resource.activity.silent_seconds);
-    if let Some(offset) = row.offset() {
+    // A pidfd is a regular file to the kernel, and one opened with O_PATH stands nowhere.
+    let has_offset = matches!(resource.kind, Kind::File | Kind::Memfd | Kind::BlockDevice) && row.access().is_some();
+    if let Some(offset) = row.offset().filter(|_| has_offset) {
         resource.detail.get_or_insert_default().offset = Some(offset);
     }
     resource

@@ -123,7 +123,7 @@ fn what_was_duplicated_or_passed_is_one_resource_and_what_was_opened_twice_is_tw
 }
 
 /// True where the kernel says which descriptors are one file; `list` says where it doesn't.
-fn compares_files() -> bool {
+pub(crate) fn compares_files() -> bool {
     let said = Run::it(format!("list -p {}", std::process::id())).done().ok().err;
     !said.contains("kcmp is refused")
 }

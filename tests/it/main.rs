@@ -28,5 +28,6 @@ mod screen;
 mod select;
 mod sockets;
 mod top;
+mod ways;
 mod window;
 mod wrong;

@@ -10,15 +10,15 @@ use std::path::PathBuf;
 const NOBODY: &str = "setpriv --reuid=65534 --regid=65534 --clear-groups";
 
 /// A process with sockets whose queues are not empty.
-struct Queues {
+pub(crate) struct Queues {
     _running: Running,
-    pid: u64,
-    inodes: BTreeMap<String, u64>,
+    pub(crate) pid: u64,
+    pub(crate) inodes: BTreeMap<String, u64>,
 }
 
 impl Queues {
     /// Started by a shell's line that has `$queues` for it.
-    fn start(line: &str) -> Self {
+    pub(crate) fn start(line: &str) -> Self {
         let script = concat!("python3 ", env!("CARGO_MANIFEST_DIR"), "/tests/leakers/queues.py");
         let mut running = Run::shell(line).env("queues", script).start();
         let told: Value = serde_json::from_str(&running.line_that("its sockets", |it| it.starts_with('{'))).unwrap();
@@ -27,7 +27,7 @@ impl Queues {
     }
 
     /// Its sockets, by name, out of what `list -o json` printed.
-    fn rows(&self, told: &Value) -> BTreeMap<&str, Value> {
+    pub(crate) fn rows(&self, told: &Value) -> BTreeMap<&str, Value> {
         let resources = told["resources"].as_array().unwrap();
         let row = |inode: u64| resources.iter().find(|it| it["inode"] == inode).cloned();
         let rows = self.inodes.iter().map(|(name, inode)| (name.as_str(), row(*inode).unwrap_or_default()));

@@ -117,6 +117,32 @@ fn what_leaks_stands_above_what_is_only_busy() {
     assert_eq!(reasons(process(&top, idle.pid())), "");
 }
 
+/// Where BPF is refused, the tables and the links are joined instead, to the same ends.
+#[test]
+fn without_bpf_the_ranking_is_the_same() {
+    if !is_root() || !has("setpriv") {
+        skip!("only root can give up BPF and still see everybody");
+    }
+    let running = [python(PAIRS, "200 whole"), python(PAIRS, "40 half"), python(NEAR_ITS_LIMIT, "100 95")];
+    let [busy, forgetful, full] = running.each_ref().map(Running::pid);
+    let without = ["--bounding-set=-bpf,-perfmon,-sys_admin", env!("CARGO_BIN_EXE_unclosed")];
+    let without = Run::program("setpriv", without).and("top -o json --silent 1ms").done().ok().json();
+    let with = look("--silent 1ms");
+    assert!(!without["source"].as_str().unwrap().contains("BPF"), "{}", without["source"]);
+    for top in [&with, &without] {
+        let order = [full, forgetful, busy].map(|pid| place(top, pid));
+        assert!(order.is_sorted() && order[0].is_some(), "{order:?} in {top:#}");
+    }
+    for pid in [full, forgetful, busy] {
+        let both = [&with, &without].map(|top| process(top, pid));
+        for field in ["descriptors", "descriptor_limit", "sockets", "connections", "listening", "close_wait", "silent"]
+        {
+            assert_eq!(both[0][field], both[1][field], "{field} in {both:#?}");
+        }
+        assert_eq!(reasons(both[0]), reasons(both[1]));
+    }
+}
+
 #[test]
 fn the_object_has_the_fields_it_is_documented_with() {
     let idle = Run::program("sleep", ["60"]).start();

@@ -40,7 +40,7 @@ impl Found {
         let Some((key, value)) = line.split_once(':') else { return };
         let value = value.trim();
         match (kind, key) {
-            (Kind::File, "pos") => detail.offset = value.parse().ok(),
+            (Kind::File | Kind::Memfd | Kind::BlockDevice, "pos") => detail.offset = value.parse().ok(),
             (Kind::Eventfd, "eventfd-count") => detail.count = u64::from_str_radix(value, 16).ok(),
             (Kind::Epoll, "tfd") | (Kind::Inotify, "inotify wd") => self.entries += 1,
             // `fanotify flags:` tells of the whole group, every other line of a mark.

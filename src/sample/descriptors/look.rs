@@ -107,7 +107,7 @@ impl Looks {
         let referent = &slot.referent;
         match referent.kind {
             // Of one opened with O_PATH there is nothing to see.
-            Kind::File => referent.access.is_some() && !self.knows_offsets,
+            Kind::File | Kind::Memfd | Kind::BlockDevice => referent.access.is_some() && !self.knows_offsets,
             Kind::Pipe => referent.access.is_some() && (self.pipes_keep_times || referent.name.is_some()),
             Kind::Inotify | Kind::Fanotify | Kind::Eventfd | Kind::Timerfd | Kind::Signalfd => true,
             Kind::Pidfd | Kind::IoUring | Kind::Bpf => true,

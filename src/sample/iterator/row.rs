@@ -189,17 +189,22 @@ impl<'a> Row<'a> {
         self.address(56, self.u16_at(42))
     }
 
+    /// True of an internet socket that has a port: a connection that the peer has reset has given its own back.
+    pub(in crate::sample) fn has_port(self) -> bool {
+        self.is_inet() && self.u16_at(42) != 0
+    }
+
     /// The other end of an internet socket; `None` of one that is not connected.
     pub(in crate::sample) fn remote(self) -> Option<Address> {
         self.address(72, self.u16_at(44))
     }
 
-    /// Bytes sent, those sent again not counted twice, of a TCP connection.
+    /// Bytes sent, those sent again not counted twice, of a TCP connection that has been established.
     pub(in crate::sample) fn bytes_sent(self) -> Option<u64> {
         self.is_tcp_connection().then(|| self.u64_at(88))
     }
 
-    /// Bytes received, of a TCP connection.
+    /// Bytes received, of a TCP connection that has been established.
     pub(in crate::sample) fn bytes_received(self) -> Option<u64> {
         self.is_tcp_connection().then(|| self.u64_at(96))
     }
@@ -222,7 +227,9 @@ impl<'a> Row<'a> {
     }
 
     fn is_tcp_connection(self) -> bool {
-        self.is_tcp() && !matches!(self.state(), None | Some(State::Listen | State::Close))
+        let is_none =
+            matches!(self.state(), None | Some(State::Listen | State::Close | State::SynSent | State::SynRecv));
+        self.is_tcp() && !is_none
     }
 
     fn address(self, place: usize, port: u16) -> Option<Address> {
