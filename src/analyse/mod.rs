@@ -246,7 +246,13 @@ fn of_all_lifetimes(survivors: &Survivors, of_groups: &[Finding]) -> Option<Find
         return None;
     }
     let more = CLEAN_AFTER_SECONDS - survivors.watch_seconds;
-    let mut finding = if more > 0.0 {
+    let mut finding = if survivors.anybodys > 0 && survivors.open == 0 {
+        let text = format!(
+            "whose the {} open sockets are is closed to us: they are of one user, and the process' own can't be told apart",
+            survivors.anybodys
+        );
+        Finding::new(Verdict::Undecided, "connections", text)
+    } else if more > 0.0 {
         let text = format!("nothing stands out yet; about {} more will tell", duration_words(more));
         Finding::new(Verdict::Undecided, "connections", text)
     } else {

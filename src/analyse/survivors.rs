@@ -74,6 +74,8 @@ pub(super) struct Survivors {
     pub(super) watch_seconds: f64,
     /// How many are open now.
     pub(super) open: usize,
+    /// How many more are open that may be any process' of a user: of them nothing is told.
+    pub(super) anybodys: usize,
     /// How many were closed.
     pub(super) closed: u64,
     /// The longest time any closed one was open, in seconds.
@@ -152,7 +154,7 @@ pub(super) fn judge(
     let mut survivors =
         Survivors { watch_seconds: watch.seconds, closed: population.closed_total, ..Survivors::default() };
     let mut cohorts: BTreeMap<Group, Cohort> = BTreeMap::new();
-    for lifetime in population.closed.values() {
+    for lifetime in population.closed.values().filter(|it| !is_of_some_process(it)) {
         let cohort = cohorts.entry(lifetime.group()).or_default();
         let age = lifetime.age_seconds(at);
         cohort.ages.push(age);
@@ -161,6 +163,10 @@ pub(super) fn judge(
             Some(survivors.longest_closed_seconds.map_or(age, |longest: f64| longest.max(age)));
     }
     for lifetime in population.open.values() {
+        if is_of_some_process(lifetime) {
+            survivors.anybodys += 1;
+            continue;
+        }
         let Some(now) = watch.end_of(lifetime) else { continue };
         let (age, silent) = (lifetime.age_seconds(now), lifetime.silent_seconds(now));
         let open = Open { lifetime, age, silent, probability: None, recognised_after: SILENCE_MIN_SECONDS };
@@ -175,6 +181,10 @@ pub(super) fn judge(
     }
     survivors.groups.sort_by_key(|found| (found.kind, Reverse(found.leaked.len())));
     survivors
+}
+
+fn is_of_some_process(lifetime: &Lifetime) -> bool {
+    lifetime.resource.detail.as_ref().is_some_and(|detail| detail.is_of_some_process())
 }
 
 struct Watch {

@@ -36,8 +36,13 @@ fn read(flag: &str, text: &str, from: Timestamp, to: Timestamp) -> Result<Timest
     if let Ok(length) = options::duration(flag, text)
         && text.ends_with(|c: char| c.is_ascii_alphabetic())
     {
-        // Longer than the recording is all of it.
-        return Ok((to - length).max(from));
+        let at = to - length;
+        if at < from && flag == "--until" {
+            let message = format!("{flag} {text}: the recording is not so long");
+            return Err(Failure::usage(message).hint(range(from, to)));
+        }
+        // To begin earlier than it does is all of it.
+        return Ok(at.max(from));
     }
     let Some(at) = absolute(text, to, &TimeZone::system()) else {
         let forms = "write it as 10m (before the end), 20:06:04, 2026-11-23T20:06:04+01:00 or Unix seconds";

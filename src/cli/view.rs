@@ -35,6 +35,10 @@ pub(crate) fn write_page(replay: &Replay, file: &Path, path: &Path) -> Result<()
         let message = format!("the page would overwrite what it is made of: {}", path.display());
         return Err(Failure::usage(message).hint("give the page a name of its own: --html page.html"));
     }
+    if is_recording(path) {
+        let message = format!("{} is a recording: a page would take its place", path.display());
+        return Err(Failure::usage(message).hint("give the page a name of its own: --html page.html"));
+    }
     let failed = |error: io::Error| {
         let folder = folder_of(path).display();
         Failure::new(format!("cannot write the page {}: {error}", path.display()))
@@ -70,6 +74,13 @@ fn is_part_of(file: &Path, path: &Path) -> bool {
         part.push(ending);
         identity(Path::new(&part)) == Some(there)
     })
+}
+
+/// True of an SQLite file, as recordings are.
+fn is_recording(path: &Path) -> bool {
+    let mut begin = [0u8; 16];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut begin));
+    fs::metadata(path).is_ok_and(|found| found.is_file()) && read.is_ok() && begin == *b"SQLite format 3\0"
 }
 
 /// True of a pipe or a device, which is written to and not replaced; `/dev/stdout` is so too where it is a file.

@@ -6,7 +6,7 @@ use super::options::{self, EVERY_DEFAULT, SamplingOptions};
 use super::session::Session;
 use super::wake::Schedule;
 use super::{called_as, is_watched_by_a_person, talk, terminal_size};
-use crate::model::{Address, ProcessId, Report, duration_words};
+use crate::model::{Address, Diagnosis, ProcessId, Report, Way, duration_words};
 use crate::present::live::{CsvLines, Live, PlainLines, Screen, Silent};
 use crate::present::{doctor, text};
 use crate::sample::{Metric, ProcFs, Resolver, TargetProcesses, probe};
@@ -77,13 +77,14 @@ fn follow(watching: &Watching) -> Result<u8, Failure> {
     };
     let mut session = open_session(watching, &options, target, &name, &members)?;
     // Before the clock starts: it takes a tick's time.
-    if let Some(short) = members.first().and_then(|first| doctor::short(&probe(&proc, Some(first.pid)).ok()?)) {
+    let diagnosis = members.first().and_then(|first| probe(&proc, Some(first.pid)).ok());
+    if let Some(short) = diagnosis.as_ref().and_then(doctor::short) {
         talk(&short);
     }
     let mut schedule = Schedule::start(options.every, false)?;
     schedule.end_after(length);
     schedule.watch_ends(members.iter().map(|member| member.pid));
-    introduce(&session, &name, &members, &options, watching.form);
+    introduce(&session, &name, &members, diagnosis.as_ref(), &options, watching.form);
     let mut live = live_view(watching.form, &options, session.file());
     let ended = session.follow(&mut schedule, live.as_mut());
     live.end()?;
@@ -141,14 +142,27 @@ fn live_view(form: Form, options: &SamplingOptions, file: Option<&Path>) -> Box<
 }
 
 /// Says what is watched, how, and what the recording will take.
-fn introduce(session: &Session, name: &str, members: &[ProcessId], options: &SamplingOptions, form: Form) {
+fn introduce(
+    session: &Session,
+    name: &str,
+    members: &[ProcessId],
+    diagnosis: Option<&Diagnosis>,
+    options: &SamplingOptions,
+    form: Form,
+) {
     let pid = match members {
         [] => String::new(),
         [one] => format!(" (pid {})", one.pid),
         [first, more @ ..] => format!(" (pid {} and {} more)", first.pid, more.len()),
     };
     let every = duration_words(options.every.as_secs_f64());
-    let source = if pid.is_empty() { String::new() } else { format!(", sampled from {}", session.source()) };
+    let is_closed = diagnosis.and_then(|it| it.target.as_ref()).is_some_and(|it| it.way == Way::Outside);
+    let source = match members {
+        [] => String::new(),
+        // The first is closed to us, so the way that was taken tells others at the most.
+        _ if is_closed => ", told by the socket tables, for its descriptors are closed to us".to_owned(),
+        _ => format!(", sampled from {}", session.source()),
+    };
     talk(&format!("Watching {name}{pid} every {every}{source}."));
     if let Some(file) = session.file() {
         let size = text::bytes(Session::bytes_per_hour(options.every));

@@ -13,6 +13,9 @@ pub struct Detail {
     /// The cgroup that the socket was made in, as a path of the unified hierarchy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<String>,
+    /// Whose sockets it is among, where the process' own can't be told: `user 1000`, `cgroup /orders.service`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
     /// Bytes written and not yet acknowledged by the peer (TCP), or not yet sent (UDP). Of a listener the length its
     /// queue may have.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -87,6 +90,11 @@ pub struct PipeEnd {
 }
 
 impl Detail {
+    /// True of a socket that may be any process' of a user: it says nothing of the target.
+    pub fn is_of_some_process(&self) -> bool {
+        self.scope.as_ref().is_some_and(|scope| scope.starts_with("user "))
+    }
+
     /// True where `self` says something lasting that `before` didn't: what moves all the time (queues, offset, counts of
     /// segments and events) is no news by itself.
     pub fn is_news(&self, before: &Detail) -> bool {

@@ -36,3 +36,10 @@ pub struct Process {
     /// When it was found to have ended.
     pub ended: Option<Timestamp>,
 }
+
+impl Process {
+    /// True where its command line was empty when it was read, as it is for a moment while a program is being started.
+    pub fn is_unnamed(&self) -> bool {
+        self.command == self.name
+    }
+}

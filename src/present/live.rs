@@ -2,7 +2,7 @@
 
 use super::canvas::Canvas;
 use super::text;
-use crate::model::{Address, Lifetime, Report, Timestamp, duration_words};
+use crate::model::{Address, Lifetime, LifetimeId, Report, Timestamp, duration_words};
 use std::collections::VecDeque;
 use std::io::{self, Write};
 
@@ -72,7 +72,9 @@ impl<W: Write> PlainLines<W> {
 
 impl<W: Write> Live for PlainLines<W> {
     fn tick(&mut self, report: &Report, _value: Option<f64>) -> io::Result<()> {
-        let leaked = report.judged.leak_probability.keys().filter(|id| report.judged.is_leaked(**id)).count();
+        // What ended with a process a moment ago is no connection any more.
+        let is_held = |id: &LifetimeId| report.population.open.get(id).is_some_and(|it| !it.ended_with_process);
+        let leaked = report.judged.leak_probability.keys().filter(|id| report.judged.is_leaked(**id) && is_held(id)).count();
         let own = text::own_cost(report).map(|own| format!(" (unclosed: {own})")).unwrap_or_default();
         writeln!(self.out, "{} {} leaked {leaked}{own}", text::moment(report.to), numbers(report, " "))?;
         if let Some(finding) = report.verdict() {

@@ -33,6 +33,15 @@ impl Window {
                  what was closed in this part is counted among these"
             ));
         }
+        // What a process of several held when it ended is forgotten a moment later, in the recording too.
+        let ended = report.target.iter().flat_map(|target| target.processes.values()).filter_map(|it| it.ended);
+        let forgotten = ended.filter(|ended| *ended >= self.since && *ended < report.to).count();
+        if forgotten > 0 {
+            notes.push(format!(
+                "{forgotten} processes have ended since this part began: what they held then is not in the recording any \
+                 more, so a leak of theirs is not seen here; the series have it"
+            ));
+        }
         let target = report.target.map(|mut target| {
             target.processes.retain(|_, process| {
                 process.started <= self.until && process.ended.is_none_or(|ended| ended >= self.since)

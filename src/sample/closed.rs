@@ -30,7 +30,12 @@ impl Around {
         if self.taken.iter().any(|taken| Arc::ptr_eq(taken, &found.sockets)) {
             return None;
         }
-        self.rows.extend(found.sockets.iter().map(|(inode, row)| (*inode, row.clone())));
+        let scope = found.scope.to_string();
+        self.rows.extend(found.sockets.iter().map(|(inode, row)| {
+            let mut row = row.clone();
+            row.detail.get_or_insert_default().scope = Some(scope.clone());
+            (*inode, row)
+        }));
         self.taken.push(found.sockets);
         Some(found.words)
     }

@@ -131,7 +131,9 @@ impl Sampler {
         // Everyone may read the status, also where the descriptors are closed to us.
         memory.add(&status);
         match self.processes.get(id) {
-            Some(known) if (&known.name, known.uid) == (&status.name, status.uid) => Ok(known.clone()),
+            Some(known) if (&known.name, known.uid) == (&status.name, status.uid) && !known.is_unnamed() => {
+                Ok(known.clone())
+            }
             // New, or it has become another program by exec, or another user's.
             _ => {
                 let process = self.proc.process(id)?;

@@ -130,8 +130,8 @@ impl Pass {
         if rows.bytes().is_empty() && self.proc.is_ending(pid) {
             return Err(ReadError::Gone(pid));
         }
-        // The iterator walks the first thread's table, and that one has ended before the others.
-        if rows.bytes().is_empty() && self.proc.stat(pid)?.ending {
+        // The first thread, whose table it walks, has ended before the others; or something keeps it from telling.
+        if rows.bytes().is_empty() && (self.proc.stat(pid)?.ending || self.proc.descriptor_count(pid) > Some(0)) {
             return Err(ReadError::Denied { path: folder });
         }
         let known = self.known.entry(pid).or_default();

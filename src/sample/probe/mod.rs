@@ -100,13 +100,15 @@ impl<'a> Prober<'a> {
             let mut sampler = Sampler::new(proc, by, super::Depth::Tick).ok()?;
             Some(sampler.sample(std::slice::from_ref(id), Timestamp(0)))
         };
-        let iterated = id.as_ref().filter(|_| closed.is_some()).and_then(|id| read(id, super::Source::Bpf));
+        let namespace = namespace(proc, id.as_ref().map(|id| id.pid));
+        let needs_more = closed.is_some() || namespace != Namespace::Ours;
+        let iterated = id.as_ref().filter(|_| needs_more).and_then(|id| read(id, super::Source::Bpf));
         Prober {
             snapshot: open.and_then(|id| read(id, super::Source::SockDiag)),
             iterated: iterated.filter(|it| !it.processes.is_empty()),
             iterator: FileIterator::open().map(drop).map_err(|error| error.to_string()),
             tables: tables::missing().map_err(|error| error.to_string()),
-            namespace: namespace(proc, id.as_ref().map(|id| id.pid)),
+            namespace,
             closed,
             proc,
             setting,
@@ -203,7 +205,7 @@ impl<'a> Prober<'a> {
             let works = if has_tables && self.closed.is_some() { Works::Partly } else { Works::No };
             return Probe { source, works, why: "goes with its sockets".to_owned(), lacks: sockets.lacks };
         }
-        let read = self.snapshot.iter().chain(&self.iterated);
+        let read = self.iterated.iter().chain(&self.snapshot).take(1);
         let connections = read.flat_map(|it| &it.sightings).map(|it| &it.resource);
         let connections = connections.filter(|it| it.kind == Kind::Tcp && it.is_connection());
         let known: Vec<bool> = connections.map(|it| it.activity.bytes_sent.is_some()).collect();
@@ -263,7 +265,7 @@ impl<'a> Prober<'a> {
             (Namespace::Ours, Some(_)) => found(source, "it is in ours: nothing is to be entered"),
             (Namespace::Other(true), Some(_)) => found(source, "it is in another one, which may be entered"),
             (Namespace::Other(true), None) => found(source, "others may be entered"),
-            (Namespace::Unknown, Some(_)) if self.iterated.is_some() => {
+            (Namespace::Unknown | Namespace::Other(false), Some(_)) if self.iterated.is_some() => {
                 found(source, "whichever it is in, BPF sees into it")
             }
             (Namespace::Unknown, Some(id)) => {

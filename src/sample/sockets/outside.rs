@@ -34,7 +34,6 @@ impl fmt::Display for Scope {
 #[derive(Clone, Debug)]
 pub(in crate::sample) struct Outside {
     /// Whose they are.
-    #[cfg(test)]
     pub scope: Scope,
     /// All sockets of the scope; processes that share it share these.
     pub sockets: Arc<SocketTable>,
@@ -98,7 +97,6 @@ impl Scopes {
         };
         let words = words(pid, uid, &scope, elsewhere.is_some());
         Ok(Outside {
-            #[cfg(test)]
             scope,
             sockets,
             words,
