@@ -32,6 +32,9 @@ fn a_leak_is_told_from_traffic() {
     let (churn, of_leaking) = recorded("--leak-per-second 2", &leaking);
     let (_other, of_healthy) = recorded("--healthy-per-second 10", &healthy);
     leak_in(&leaking, 20);
+    // On a busy machine traffic and ticks are slow alike, and fewer are seen to be closed.
+    let closed = || shown(&healthy)["closed_total"].as_u64().filter(|closed| *closed > 30);
+    until("thirty healthy ones to be closed", closed);
     let said = of_leaking.interrupt().ok();
     of_healthy.interrupt().ok();
     let (leak, clean) = (shown(&leaking), shown(&healthy));
@@ -48,7 +51,6 @@ fn a_leak_is_told_from_traffic() {
     assert_ne!(clean["verdict"]["kind"], "leak", "{:#}", clean["verdict"]);
     assert_ne!(clean["verdict"]["kind"], "plateau", "{:#}", clean["verdict"]);
     assert!(leaked_of(&clean).is_empty());
-    assert!(clean["closed_total"].as_u64().unwrap() > 30, "{}", clean["closed_total"]);
     fields_have_their_names(&leak);
     the_exits_are_those_of_the_verdicts(&folder);
     a_series_comes_out_as_the_recipe_had_it(&folder, &leak);
