@@ -74,7 +74,8 @@ impl<W: Write> Live for PlainLines<W> {
     fn tick(&mut self, report: &Report, _value: Option<f64>) -> io::Result<()> {
         // What ended with a process a moment ago is no connection any more.
         let is_held = |id: &LifetimeId| report.population.open.get(id).is_some_and(|it| !it.ended_with_process);
-        let leaked = report.judged.leak_probability.keys().filter(|id| report.judged.is_leaked(**id) && is_held(id)).count();
+        let leaked =
+            report.judged.leak_probability.keys().filter(|id| report.judged.is_leaked(**id) && is_held(id)).count();
         let own = text::own_cost(report).map(|own| format!(" (unclosed: {own})")).unwrap_or_default();
         writeln!(self.out, "{} {} leaked {leaked}{own}", text::moment(report.to), numbers(report, " "))?;
         if let Some(finding) = report.verdict() {

@@ -3,7 +3,7 @@
 use super::text::moment;
 use super::window::Window;
 use crate::analyse::Fold;
-use crate::model::{Points, Report, Series, SeriesKey, Timestamp, Unit};
+use crate::model::{Finding, Points, Report, Series, SeriesKey, Timestamp, Unit, Verdict};
 use crate::store::log::{self, Log, LogError, LogOptions};
 use crate::store::{Recording, StoreError};
 use std::collections::{HashMap, HashSet};
@@ -145,6 +145,7 @@ impl Replay {
             Samples::Recording(recording) => recording.limits(window.until)?,
             Samples::Log(_) => report.limits.clone(),
         };
+        let forgotten = window.forgotten(&report);
         let facts = Report { from, to, ticks, ..window.cut(report, limits) };
         let mut fold = Fold::replay(facts, &series);
         samples.for_each_tick(&series, |at, values| {
@@ -153,7 +154,13 @@ impl Replay {
             }
         })?;
         fold.judge();
-        Ok(Replay { report: fold.into_report(), series, samples, window: Some(window) })
+        let mut report = fold.into_report();
+        if forgotten > 0 && report.verdict().is_some_and(|finding| finding.kind == Verdict::Clean) {
+            let text =
+                format!("{forgotten} processes have ended since, and what they held is not in the recording any more");
+            report.judged.findings.insert(0, Finding::new(Verdict::Undecided, "connections", text));
+        }
+        Ok(Replay { report, series, samples, window: Some(window) })
     }
 
     /// The samples of one series. Where an endpoint came back it is the latest of that name.

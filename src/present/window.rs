@@ -21,6 +21,13 @@ impl Window {
         (self.since..=self.until).contains(&at)
     }
 
+    /// How many processes of several have ended since it began: what one held is forgotten a moment later, in the recording
+    /// too.
+    pub(super) fn forgotten(&self, report: &Report) -> usize {
+        let ended = report.target.iter().flat_map(|target| target.processes.values()).filter_map(|it| it.ended);
+        ended.filter(|ended| *ended >= self.since && *ended < report.to).count()
+    }
+
     /// The report's facts that concern it; nothing of it is judged yet. `limits` are those in force at its end.
     pub(super) fn cut(&self, report: Report, limits: Vec<Limit>) -> Report {
         let population = self.cut_population(&report.population, report.from);
@@ -33,9 +40,7 @@ impl Window {
                  what was closed in this part is counted among these"
             ));
         }
-        // What a process of several held when it ended is forgotten a moment later, in the recording too.
-        let ended = report.target.iter().flat_map(|target| target.processes.values()).filter_map(|it| it.ended);
-        let forgotten = ended.filter(|ended| *ended >= self.since && *ended < report.to).count();
+        let forgotten = self.forgotten(&report);
         if forgotten > 0 {
             notes.push(format!(
                 "{forgotten} processes have ended since this part began: what they held then is not in the recording any \

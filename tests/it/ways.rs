@@ -248,7 +248,7 @@ fn each_way_sees_the_same_opened_and_closed() {
     if !has_bpf() {
         skip!("BPF is refused here");
     }
-    let mut churn = Churn::with("--healthy-per-second 8 --leak-per-second 3");
+    let mut churn = Churn::with("--healthy-per-second 24 --leak-per-second 3");
     let folder = Folder::new();
     let records = record(&churn.pid.to_string(), &folder);
     churn.running.line("leaked 20");

@@ -96,11 +96,7 @@ impl Scopes {
             }
         };
         let words = words(pid, uid, &scope, elsewhere.is_some());
-        Ok(Outside {
-            scope,
-            sockets,
-            words,
-        })
+        Ok(Outside { scope, sockets, words })
     }
 
     fn read_once(
