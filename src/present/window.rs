@@ -31,6 +31,7 @@ impl Window {
     /// The report's facts that concern it; nothing of it is judged yet. `limits` are those in force at its end.
     pub(super) fn cut(&self, report: Report, limits: Vec<Limit>) -> Report {
         let population = self.cut_population(&report.population, report.from);
+        let forgotten = self.forgotten(&report);
         let mut notes = report.notes;
         notes.push("only a part of the recording was judged; what could not be seen is told of the whole".to_owned());
         let (total, kept) = (report.population.closed_total, report.population.closed.len() as u64);
@@ -40,7 +41,6 @@ impl Window {
                  what was closed in this part is counted among these"
             ));
         }
-        let forgotten = self.forgotten(&report);
         if forgotten > 0 {
             notes.push(format!(
                 "{forgotten} processes have ended since this part began: what they held then is not in the recording any \
