@@ -130,13 +130,10 @@ fn reasons(held: &HoldingProcess, history: &History) -> Vec<(Reason, f64)> {
         let surely = if history.close_wait.passes < CLOSE_WAIT_PASSES { 0.7 } else { 1.0 };
         reasons.push((Reason::CloseWait(close_wait), 100.0 * saturating(stayed, 10.0) * surely));
     }
-    // Points are for what stays; what is said is all that was added.
     let (connections, descriptors) = (history.connections.rise(), history.descriptors.rise());
-    let added = |count: &Followed| count.growth().map_or(0, |growth| growth.max(0).unsigned_abs());
-    let (all_connections, all_descriptors) = (added(&history.connections), added(&history.descriptors));
-    reasons.push((Reason::Connections(all_connections), history.connections.rise_points(connections)));
-    let points = history.descriptors.rise_points(descriptors.saturating_sub(connections));
-    reasons.push((Reason::Descriptors(all_descriptors.saturating_sub(all_connections)), points));
+    reasons.push((Reason::Connections(connections), history.connections.rise_points(connections)));
+    let unexplained = descriptors.saturating_sub(connections);
+    reasons.push((Reason::Descriptors(unexplained), history.descriptors.rise_points(unexplained)));
     if let Some((silent, connections)) = holdings.silent.zip(holdings.connections) {
         let whose = if holdings.listening.is_some_and(|it| it > 0) { 0.5 } else { 1.0 };
         let points = 40.0 * share(silent, connections) * saturating(silent, 20.0) * whose;

@@ -84,8 +84,8 @@ impl Top {
         let words = |reason: &Reason| match reason {
             Reason::Limit { descriptors, limit } => format!("{descriptors} of {limit} descriptors"),
             Reason::CloseWait(count) => format!("{count} in CLOSE_WAIT"),
-            Reason::Connections(count) => format!("+{count} connections since the start"),
-            Reason::Descriptors(count) => format!("+{count} descriptors since the start"),
+            Reason::Connections(count) => format!("+{count} connections that stayed"),
+            Reason::Descriptors(count) => format!("+{count} descriptors that stayed"),
             Reason::Silent { silent, connections } => format!("{silent} of {connections} silent > {silence}"),
         };
         it.reasons.iter().map(words).collect()
