@@ -78,9 +78,12 @@ fn is_part_of(file: &Path, path: &Path) -> bool {
 
 /// True of an SQLite file, as recordings are.
 fn is_recording(path: &Path) -> bool {
+    if is_stream(path) || !path.is_file() {
+        return false;
+    }
     let mut begin = [0u8; 16];
     let read = File::open(path).and_then(|mut file| file.read_exact(&mut begin));
-    fs::metadata(path).is_ok_and(|found| found.is_file()) && read.is_ok() && begin == *b"SQLite format 3\0"
+    read.is_ok() && begin == *b"SQLite format 3\0"
 }
 
 /// True of a pipe or a device, which is written to and not replaced; `/dev/stdout` is so too where it is a file.

@@ -173,7 +173,7 @@ fn growth_shows_over_the_passes_and_what_ends_is_gone() {
         let top = parse(line);
         let grows = place(&top, churn.pid).map(|place| &top["processes"][place]);
         grows.is_some_and(|it| {
-            it["growth"]["connections"].as_i64() > Some(20) && reasons(it).contains("connections since")
+            it["growth"]["connections"].as_i64() > Some(20) && reasons(it).contains("connections that stayed")
         })
     });
     let grown = parse(&grown);

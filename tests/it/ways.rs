@@ -259,11 +259,15 @@ fn each_way_sees_the_same_opened_and_closed() {
         let file = folder.file(&format!("{way}.unclosed"));
         let report = Run::it("show -o json --closed").file(&file).done().ok().json();
         let tcp = report["resources"].as_array().unwrap().iter().filter(|it| it["kind"] == "tcp").cloned();
-        (report["from"].as_f64().unwrap(), report["to"].as_f64().unwrap(), tcp.collect::<Vec<_>>())
+        let ticks = Run::it("show -o csv --series connections").file(&file).done().ok().out;
+        let ticks: Vec<f64> = ticks.lines().map(|line| line.split(',').next().unwrap().parse().unwrap()).collect();
+        (ticks, tcp.collect::<Vec<_>>())
     });
-    let (from, to) = seen.iter().fold((0.0_f64, f64::MAX), |(from, to), it| (from.max(it.0), to.min(it.1)));
+    let (from, to) = seen.iter().fold((0.0_f64, f64::MAX), |(from, to), it| {
+        (from.max(*it.0.first().unwrap()), to.min(*it.0.last().unwrap()))
+    });
     let (mut open, mut closed) = (0, 0);
-    for (way, (_, _, rows)) in WAYS.iter().zip(&seen) {
+    for (way, (_, rows)) in WAYS.iter().zip(&seen) {
         for row in rows {
             // What was there for long enough, and was not just opened or closed when one of the three began or ended.
             let opened = row["opened"].as_f64().unwrap();
@@ -272,7 +276,11 @@ fn each_way_sees_the_same_opened_and_closed() {
             if end.min(to) - opened.max(from) < 0.5 || (!is_open && !(from + 0.5..to - 0.5).contains(&end)) {
                 continue;
             }
-            for (other, (_, _, theirs)) in WAYS.iter().zip(&seen) {
+            for (other, (ticks, theirs)) in WAYS.iter().zip(&seen) {
+                // On a busy machine a tick may be late, and what lives between two of them is seen by nobody.
+                if ticks.iter().filter(|at| (opened..end).contains(at)).count() < 3 {
+                    continue;
+                }
                 let same = |it: &&Value| it["inode"] == row["inode"] && it["local"] == row["local"];
                 let found = theirs.iter().find(same);
                 let theirs = found.unwrap_or_else(|| panic!("{way} saw, and {other} didn't: {row:#}"));
