@@ -263,9 +263,9 @@ fn each_way_sees_the_same_opened_and_closed() {
         let ticks: Vec<f64> = ticks.lines().map(|line| line.split(',').next().unwrap().parse().unwrap()).collect();
         (ticks, tcp.collect::<Vec<_>>())
     });
-    let (from, to) = seen.iter().fold((0.0_f64, f64::MAX), |(from, to), it| {
-        (from.max(*it.0.first().unwrap()), to.min(*it.0.last().unwrap()))
-    });
+    let (from, to) = seen
+        .iter()
+        .fold((0.0_f64, f64::MAX), |(from, to), it| (from.max(*it.0.first().unwrap()), to.min(*it.0.last().unwrap())));
     let (mut open, mut closed) = (0, 0);
     for (way, (_, rows)) in WAYS.iter().zip(&seen) {
         for row in rows {
