@@ -284,7 +284,10 @@ fn each_way_sees_the_same_opened_and_closed() {
                 let same = |it: &&Value| it["inode"] == row["inode"] && it["local"] == row["local"];
                 let found = theirs.iter().find(same);
                 let theirs = found.unwrap_or_else(|| panic!("{way} saw, and {other} didn't: {row:#}"));
-                assert_eq!(theirs["closed"].is_null(), is_open, "{way} {row:#}, {other} {theirs:#}");
+                // What is let go at the last looks is closed for one who looked once more, and open for one who didn't.
+                let is_let_go_last = theirs["closed"].as_f64().is_some_and(|closed| closed > to - 0.5);
+                let same_end = theirs["closed"].is_null() == is_open || (is_open && is_let_go_last);
+                assert!(same_end, "{way} {row:#}, {other} {theirs:#}");
                 assert_eq!(theirs["remote"], row["remote"]);
             }
             *(if is_open { &mut open } else { &mut closed }) += 1;
