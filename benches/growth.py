@@ -43,7 +43,7 @@ def main():
 def measure(watch, ticks, recording):
     print("| ticks | resident | peak | descriptors | CPU a tick | recording |")
     print("|---|---|---|---|---|---|")
-    used = cpu(watch.pid)
+    used = machine.cpu_seconds(watch.pid)
     step = max(ticks // 10, 1)
     for tick in range(1, ticks + 1):
         watch.stdout.readline()
@@ -51,16 +51,11 @@ def measure(watch, ticks, recording):
             status = dict(line.split(":", 1) for line in open(f"/proc/{watch.pid}/status") if ":" in line)
             resident, peak = (int(status[key].split()[0]) / 1000 for key in ("VmRSS", "VmHWM"))
             descriptors = len(os.listdir(f"/proc/{watch.pid}/fd"))
-            now = cpu(watch.pid)
+            now = machine.cpu_seconds(watch.pid)
             size = sum(os.path.getsize(recording + end) for end in ("", "-wal") if os.path.exists(recording + end))
             print(f"| {tick:,} | {resident:.1f} MB | {peak:.1f} MB | {descriptors} | {(now - used) / step * 1000:.2f} ms "
                   f"| {size / 1e6:.1f} MB |", flush=True)
             used = now
-
-
-def cpu(pid):
-    threads = f"/proc/{pid}/task"
-    return sum(int(open(f"{threads}/{thread}/schedstat").read().split()[0]) for thread in os.listdir(threads)) / 1e9
 
 
 def churn():

@@ -66,7 +66,7 @@ def row(unclosed, connections, rounds):
                     costs[name].append(watch.ticks(TICKS_A_ROUND))
                     watch.pause()
                 for name, command in commands.items():
-                    costs[name].append(cpu_of(command, connections))
+                    costs[name].append(machine.cpu_of(command, connections))
             memory = root.peak_memory_mb()
     finally:
         client.stop()
@@ -76,19 +76,6 @@ def row(unclosed, connections, rounds):
     times = " | ".join(f"{1000 * seconds:.1f} ms" for seconds in order)
     ratios = [cost["lsof"] / cost["root"], cost["ss"] / cost["root"], cost["lsof"] / cost["nobody"]]
     return f"| {connections:,} | {times} | " + " | ".join(f"{ratio:.1f}" for ratio in ratios) + f" | {memory:.1f} MB |"
-
-
-def cpu_of(command, lines_min):
-    """CPU seconds of a command that prints at least so many lines."""
-    with tempfile.TemporaryFile() as out:
-        started = subprocess.Popen(command, stdout=out)
-        _, status, used = os.wait4(started.pid, 0)
-        started.returncode = os.waitstatus_to_exitcode(status)
-        out.seek(0)
-        lines = sum(1 for _ in out)
-    # lsof says 1 where it found nothing for one of its selections, and that is no failure.
-    assert started.returncode == 0 and lines >= lines_min, (command, started.returncode, lines)
-    return used.ru_utime + used.ru_stime
 
 
 class Watch:
@@ -121,8 +108,7 @@ class Watch:
         return (self._cpu() - begun) / count
 
     def _cpu(self):
-        threads = f"/proc/{self._process.pid}/task"
-        return sum(int(open(f"{threads}/{thread}/schedstat").read().split()[0]) for thread in os.listdir(threads)) / 1e9
+        return machine.cpu_seconds(self._process.pid)
 
     def peak_memory_mb(self):
         status = open(f"/proc/{self._process.pid}/status").read().splitlines()

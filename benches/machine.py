@@ -1,4 +1,4 @@
-"""A machine full of sockets: processes of the bench that hold connections until the bench ends.
+"""What the benches share: a machine full of sockets, held by processes of the bench until it ends, and CPU time.
 
 Everything here is bounded: a holder ends when its bench does, however that ends, for its input is then at its end.
 """
@@ -8,6 +8,8 @@ import os
 import resource
 import signal
 import socket
+import subprocess
+import tempfile
 
 # The hard limit on the machines this was made for; a holder stays below it.
 DESCRIPTORS_MAX = 20_000
@@ -103,3 +105,22 @@ def client_and_server(connections, user=None):
         server = Holder(lambda: [listening.accept()[0] for _ in range(connections)])
         client = Holder(lambda: connect(listening, connections), user)
     return client.wait(), server.wait()
+
+
+def cpu_of(command, lines_min):
+    """CPU seconds of a command that prints at least so many lines."""
+    with tempfile.TemporaryFile() as out:
+        started = subprocess.Popen(command, stdout=out, stderr=subprocess.DEVNULL)
+        _, status, used = os.wait4(started.pid, 0)
+        started.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0)
+        lines = sum(1 for _ in out)
+    # lsof says 1 where it found nothing for one of its selections, and that is no failure.
+    assert started.returncode == 0 and lines >= lines_min, (command, started.returncode, lines)
+    return used.ru_utime + used.ru_stime
+
+
+def cpu_seconds(pid):
+    """What the threads of a process have used so far, to the nanosecond."""
+    threads = f"/proc/{pid}/task"
+    return sum(int(open(f"{threads}/{thread}/schedstat").read().split()[0]) for thread in os.listdir(threads)) / 1e9

@@ -57,10 +57,10 @@ def measure(binary, sockets, processes, rounds):
     lsof = []
     try:
         for _ in range(rounds):
-            lsof.append(cpu_of(["lsof", "-nP", "-i"], sockets))
+            lsof.append(machine.cpu_of(["lsof", "-nP", "-i"], sockets))
             for way, become in ways.items():
                 ticks[way].append(tops[way].ticks(TICKS_A_ROUND))
-                once[way].append(cpu_of(become + [binary, "top", "-o", "csv"], processes))
+                once[way].append(machine.cpu_of(become + [binary, "top", "-o", "csv"], processes))
     finally:
         for top in tops.values():
             top.stop()
@@ -72,19 +72,6 @@ def measure(binary, sockets, processes, rounds):
         tick, one = statistics.median(ticks[way]), statistics.median(once[way])
         print(f"| {way} | {tops[way].source} | {1000 * tick:.1f} ms | {whole / tick:.1f} | {1000 * one:.1f} ms "
               f"| {whole / one:.1f} | {tops[way].memory_bytes / 1e6:.1f} MB |")
-
-
-def cpu_of(command, lines_min):
-    """CPU seconds of a command that prints at least so many lines."""
-    with tempfile.TemporaryFile() as out:
-        started = subprocess.Popen(command, stdout=out, stderr=subprocess.DEVNULL)
-        _, status, used = os.wait4(started.pid, 0)
-        started.returncode = os.waitstatus_to_exitcode(status)
-        out.seek(0)
-        lines = sum(1 for _ in out)
-    # lsof says 1 where it found nothing for one of its selections, and that is no failure.
-    assert started.returncode == 0 and lines >= lines_min, (command, started.returncode, lines)
-    return used.ru_utime + used.ru_stime
 
 
 class Top:
@@ -117,8 +104,7 @@ class Top:
         return used / count
 
     def _cpu(self):
-        threads = f"/proc/{self._process.pid}/task"
-        return sum(int(open(f"{threads}/{thread}/schedstat").read().split()[0]) for thread in os.listdir(threads)) / 1e9
+        return machine.cpu_seconds(self._process.pid)
 
     def stop(self):
         self._process.kill()

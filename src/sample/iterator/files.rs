@@ -6,7 +6,6 @@ use super::read_to_end;
 use super::row::{Clock, ROW_BYTES, Row};
 use super::sys::{self, Map, Scope};
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 
@@ -15,6 +14,7 @@ const WANTED_WORDS: usize = 512;
 const WANTED_BLOCKS: u32 = 32;
 
 /// Reads the files of processes from inside the kernel.
+#[derive(Debug)]
 pub(in crate::sample) struct FileIterator {
     files: OwnedFd,
     details: OwnedFd,
@@ -22,12 +22,6 @@ pub(in crate::sample) struct FileIterator {
     ticks_per_second: f64,
     rows: Vec<u8>,
     detail_rows: Vec<u8>,
-}
-
-impl fmt::Debug for FileIterator {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("FileIterator").finish_non_exhaustive()
-    }
 }
 
 impl FileIterator {

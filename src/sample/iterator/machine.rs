@@ -6,7 +6,6 @@ use super::read_to_end;
 use super::row::{FileKind, access};
 use super::sys::{Map, Scope};
 use crate::model::{Access, ProcessHoldings};
-use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -20,6 +19,7 @@ const OWNER_BYTES: usize = 24;
 const WANTED_INODES_MAX: usize = 65_536;
 
 /// Sums up the files of all processes from inside the kernel.
+#[derive(Debug)]
 pub(in crate::sample) struct MachineIterator {
     holdings: OwnedFd,
     owners: OwnedFd,
@@ -44,12 +44,6 @@ pub(in crate::sample) struct Owner {
     pub fd: i32,
     /// Which end of a pipe.
     pub access: Option<Access>,
-}
-
-impl fmt::Debug for MachineIterator {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("MachineIterator").finish_non_exhaustive()
-    }
 }
 
 impl MachineIterator {

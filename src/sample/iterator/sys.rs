@@ -28,6 +28,7 @@ pub(super) struct Program<'a> {
 }
 
 /// A map in the kernel.
+#[derive(Debug)]
 pub(super) struct Map {
     fd: OwnedFd,
     key_bytes: usize,
