@@ -6,6 +6,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -15,6 +16,9 @@ use std::time::{Duration, Instant};
 
 /// Longer than anything takes here, even on a busy machine; a wait that ends so has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Before a command that root runs as somebody who may do nothing special.
+pub(crate) const AS_NOBODY: &str = "setpriv --reuid=65534 --regid=65534 --clear-groups";
 
 /// Says aloud that a case can't be run here, and why, and ends it.
 macro_rules! skip {
@@ -354,6 +358,15 @@ impl Folder {
         let path = self.file(name);
         std::fs::write(&path, bytes).unwrap();
         path
+    }
+
+    /// A copy of the program that anybody may run, in this folder, where anybody may write from now on: the one it is built
+    /// in may be closed to others.
+    pub(crate) fn program_for_all(&self) -> PathBuf {
+        std::fs::set_permissions(self.path(), PermissionsExt::from_mode(0o777)).unwrap();
+        let copy = self.file("unclosed");
+        std::fs::copy(env!("CARGO_BIN_EXE_unclosed"), &copy).unwrap();
+        copy
     }
 }
 

@@ -1,24 +1,13 @@
 //! `doctor`: each line is true, for root, for the target's user and for a stranger, and what it advises mends the line.
 
-use crate::act::{Done, Folder, Run, has, is_root, skip};
+use crate::act::{AS_NOBODY, Done, Folder, Run, has, is_root, skip};
 use crate::leakers::Churn;
 use serde_json::Value;
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-
-/// A copy of the program that anybody may run; the folder it is built in may be closed to others.
-fn copy(folder: &Folder) -> PathBuf {
-    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let copy = folder.file("unclosed");
-    fs::copy(env!("CARGO_BIN_EXE_unclosed"), &copy).unwrap();
-    copy
-}
+use std::path::Path;
 
 /// `doctor` by that program as nobody.
 fn as_nobody(program: &Path, flags: &str, pid: u32) -> Done {
-    let nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups";
-    Run::shell(&format!("{nobody} {flags} {} doctor {pid} -o json", program.display())).done()
+    Run::shell(&format!("{AS_NOBODY} {flags} {} doctor {pid} -o json", program.display())).done()
 }
 
 /// What is said of that source.
@@ -58,7 +47,7 @@ fn what_doctor_advises_mends_the_line() {
         skip!("only root can become somebody else and give capabilities");
     }
     let folder = Folder::new();
-    let program = copy(&folder);
+    let program = folder.program_for_all();
     let churn = Churn::with("--leak-per-second 1");
     let before = as_nobody(&program, "", churn.pid).ok().json();
     assert_eq!(source(&before, "descriptors")["works"], "no");
@@ -84,7 +73,7 @@ fn what_doctor_advises_mends_the_line() {
     assert_eq!(after["mends"], serde_json::json!([]), "{after:#}");
     assert_eq!(after["target"]["read_by"], "file_iterator");
     // The very program lists what was closed to it.
-    let nobody = format!("setpriv --reuid=65534 --regid=65534 --clear-groups {}", program.display());
+    let nobody = format!("{AS_NOBODY} {}", program.display());
     Run::shell(&format!("{nobody} list -p {}", churn.pid)).done().ok().says(&["ESTABLISHED"]);
 }
 
@@ -94,7 +83,7 @@ fn setcap_is_not_advised_where_it_can_not_help() {
         skip!("only root can become somebody else and give capabilities");
     }
     let folder = Folder::new();
-    let program = copy(&folder);
+    let program = folder.program_for_all();
     let own = std::process::id();
     let locked = as_nobody(&program, "--no-new-privs", own).ok().json();
     assert!(remedy(&locked, "descriptors").contains("no_new_privs"), "{locked:#}");
@@ -111,9 +100,8 @@ fn a_network_namespace_is_entered_by_those_who_may() {
         skip!("only root can make a network namespace and become somebody else");
     }
     let folder = Folder::new();
-    let program = copy(&folder);
-    let nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups";
-    let mut away = Run::shell(&format!("unshare -n {nobody} sh -c 'echo $$; exec sleep 3600'")).start();
+    let program = folder.program_for_all();
+    let mut away = Run::shell(&format!("unshare -n {AS_NOBODY} sh -c 'echo $$; exec sleep 3600'")).start();
     let pid = away.line_that("its pid", |line| line.parse::<u32>().is_ok()).parse().unwrap();
     let root = Run::it(format!("doctor {pid} -o json")).done().ok().json();
     assert_eq!(source(&root, "network_namespace")["works"], "yes", "{root:#}");
@@ -129,9 +117,8 @@ fn a_watch_says_in_a_line_what_is_missing() {
         skip!("only root can become somebody else");
     }
     let folder = Folder::new();
-    let program = copy(&folder);
-    let nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups";
-    let line = format!("{nobody} sh -c 'exec {} watch -p $$ --for 1s'", program.display());
+    let program = folder.program_for_all();
+    let line = format!("{AS_NOBODY} sh -c 'exec {} watch -p $$ --for 1s'", program.display());
     let done = Run::shell(&line).env("HOME", "/nonexistent").env("XDG_STATE_HOME", "/nonexistent").done().ok();
     done.complains(&["✓ descriptors", "✗ fastest way", "unclosed doctor", "tells what mends it"]);
 }

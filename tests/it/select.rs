@@ -1,12 +1,12 @@
 //! Many processes as one target: who is selected, who joins, who is left out, and how they add up.
 
-use crate::act::{Folder, Run, Running, has, is_root, leak_in, shown, skip, until};
+use crate::act::{AS_NOBODY, Folder, Run, Running, has, is_root, leak_in, shown, skip, until};
 use crate::leakers::Prefork;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -228,11 +228,9 @@ fn another_users_processes_are_selected_by_name_and_those_closed_to_us_are_told(
 
     // As that user: the parent, which is root's, is closed to it; the workers are not.
     let folder = Folder::new();
-    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
-    let copy = folder.file("unclosed");
-    fs::copy(env!("CARGO_BIN_EXE_unclosed"), &copy).unwrap();
+    let copy = folder.program_for_all();
     let as_nobody = |arguments: &str| {
-        let line = format!("setpriv --reuid=65534 --regid=65534 --clear-groups {} {arguments}", copy.display());
+        let line = format!("{AS_NOBODY} {} {arguments}", copy.display());
         Run::shell(&line).within(folder.path()).env("HOME", folder.path()).env("XDG_STATE_HOME", folder.path())
     };
     for selection in [format!("-p {},{a},{b}", server.pid), format!("-c /prefork.py.*{name}/")] {

@@ -1,13 +1,10 @@
 //! What the kernel knows of a socket beyond its addresses, held against `ss`; sockets of other network namespaces.
 
-use crate::act::{Folder, Run, Running, has, is_root, skip};
+use crate::act::{AS_NOBODY, Folder, Run, Running, has, is_root, skip};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-
-const NOBODY: &str = "setpriv --reuid=65534 --regid=65534 --clear-groups";
 
 /// A process with sockets whose queues are not empty.
 pub(crate) struct Queues {
@@ -107,7 +104,7 @@ fn queues_user_cgroup_and_retransmits_are_told_as_ss_tells_them() {
     }
     let cgroup = Cgroup::new();
     let enter = cgroup.as_ref().map(|it| format!("echo $$ > {}/cgroup.procs; ", it.folder.display()));
-    let become_nobody = if is_root() && has("setpriv") { NOBODY } else { "" };
+    let become_nobody = if is_root() && has("setpriv") { AS_NOBODY } else { "" };
     let queues = Queues::start(&format!("{}exec {become_nobody} sh -c \"exec $queues\"", enter.unwrap_or_default()));
     let told = Run::it(format!("list -p {} -o json", queues.pid)).done().ok().json();
     let (internet, unix) = (["-taineH", "-uaneH"].map(ss), ss("-xaeH"));
@@ -183,15 +180,13 @@ fn another_network_namespace_without_privilege_is_read_from_proc() {
     if !is_root() || !has("setpriv") || !has("unshare") || !has("ip") {
         skip!("it takes root, setpriv, unshare and ip to be an unprivileged user beside a namespace");
     }
-    if Run::shell(&format!("{NOBODY} unshare -rn true")).done().code != Some(0) {
+    if Run::shell(&format!("{AS_NOBODY} unshare -rn true")).done().code != Some(0) {
         skip!("an unprivileged user may make no network namespace here");
     }
     let folder = Folder::new();
-    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
-    let copy = folder.file("unclosed");
-    fs::copy(env!("CARGO_BIN_EXE_unclosed"), &copy).unwrap();
-    let queues = Queues::start(&format!("exec {NOBODY} unshare -rn sh -c 'ip link set lo up && exec $queues'"));
-    let list = format!("{NOBODY} {} list -p {} -o json", copy.display(), queues.pid);
+    let copy = folder.program_for_all();
+    let queues = Queues::start(&format!("exec {AS_NOBODY} unshare -rn sh -c 'ip link set lo up && exec $queues'"));
+    let list = format!("{AS_NOBODY} {} list -p {} -o json", copy.display(), queues.pid);
     let done = Run::shell(&list).done().ok().complains(&["another network namespace", "CAP_SYS_ADMIN", "sudo"]);
     let told = done.json();
     let rows = queues.rows(&told);

@@ -6,7 +6,6 @@ use crate::screen::Terminal;
 use rustix::process::Signal;
 use serde_json::Value;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 
 /// Connections to itself, `count` of them: both ends are held, or only those that the others have closed.
 const PAIRS: &str = "\
@@ -58,10 +57,7 @@ const NOBODY: [&str; 3] = ["--reuid=65534", "--regid=65534", "--clear-groups"];
 impl Nobody {
     fn new() -> Self {
         let folder = Folder::new();
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let copy = folder.file("unclosed");
-        fs::copy(env!("CARGO_BIN_EXE_unclosed"), &copy).unwrap();
-        Nobody { program: copy.display().to_string(), _folder: folder }
+        Nobody { program: folder.program_for_all().display().to_string(), _folder: folder }
     }
 
     fn looks(&self, arguments: &str) -> Run {

@@ -1,15 +1,13 @@
 //! The ways to read a process, `--source bpf`, `sock-diag` and `proc`, tell the same: what one can't know it leaves open,
 //! and never tells otherwise.
 
-use crate::act::{Folder, Run, Running, has, is_root, shown, skip, until};
+use crate::act::{AS_NOBODY, Folder, Run, Running, has, is_root, shown, skip, until};
 use crate::kinds::compares_files;
 use crate::leakers::{Churn, Shared, Zoo};
 use crate::sockets::Queues;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 const WAYS: [&str; 3] = ["bpf", "sock-diag", "proc"];
@@ -329,13 +327,10 @@ fn another_users_process_is_read_by_bpf_where_proc_is_closed() {
         skip!("it takes root, setpriv, setcap and BPF to be another user with BPF's capabilities");
     }
     let folder = Folder::new();
-    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let copy = folder.file("unclosed");
-    fs::copy(env!("CARGO_BIN_EXE_unclosed"), &copy).unwrap();
+    let copy = folder.program_for_all();
     Run::program("setcap", ["cap_bpf,cap_perfmon+ep"]).file(&copy).done().ok();
-    let nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups";
     let zoo = Zoo::open();
-    let list = format!("{nobody} {} list -p {} --all -o json", copy.display(), zoo.pid);
+    let list = format!("{AS_NOBODY} {} list -p {} --all -o json", copy.display(), zoo.pid);
     let theirs = Told::from("auto", &Run::shell(&list).done().ok().json());
     let ours = Told::by("bpf", &zoo.pid.to_string());
     assert_eq!(ours.rows.keys().collect::<Vec<_>>(), theirs.rows.keys().collect::<Vec<_>>());

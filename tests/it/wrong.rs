@@ -1,12 +1,11 @@
 //! What goes wrong: each gets a sentence, what mends it, the right exit code, and loses nothing.
 
-use crate::act::{Folder, Run, Running, has, is_root, shown, skip, until};
+use crate::act::{AS_NOBODY, Folder, Run, Running, has, is_root, shown, skip, until};
 use crate::leakers::Churn;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::fs;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// A pid that no process has.
@@ -48,15 +47,12 @@ fn a_process_of_another_user() {
         skip!("only root can become somebody else");
     }
     let folder = Folder::new();
-    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
-    // What nobody may run stands where nobody may look.
-    let copy = folder.file("unclosed");
-    fs::copy(env!("CARGO_BIN_EXE_unclosed"), &copy).unwrap();
+    let copy = folder.program_for_all();
     let own = std::process::id();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let local = listener.local_addr().unwrap().to_string();
     let look = |arguments: &str| {
-        let line = format!("setpriv --reuid=65534 --regid=65534 --clear-groups {} {arguments}", copy.display());
+        let line = format!("{AS_NOBODY} {} {arguments}", copy.display());
         let done = Run::shell(&line).within(folder.path()).env("HOME", folder.path()).done().ok();
         done.complains(&[&format!("the descriptors of process {own} are closed to us"), "the sockets of", "sudo"])
     };
@@ -84,9 +80,7 @@ fn a_process_that_can_not_be_read_for_a_while() {
         skip!("only root can become somebody else");
     }
     let folder = Folder::new();
-    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
-    let copy = folder.file("unclosed");
-    fs::copy(env!("CARGO_BIN_EXE_unclosed"), &copy).unwrap();
+    let copy = folder.program_for_all();
     let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups"];
     let script = "import ctypes, os, signal\n\
                   state = [1]\n\
