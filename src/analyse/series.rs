@@ -57,7 +57,7 @@ pub(super) fn judge(bins: &Bins, restarts: &[Timestamp], watch_min_seconds: f64)
         Seen::Rise(_) => None,
     };
     let more = match (looks.verdict(), doubt) {
-        (Some((look, rise)), _) if looks.span_seconds >= watch_min_seconds => return leak(look, rise, steps),
+        (Some((look, rise)), _) if looks.span_seconds >= watch_min_seconds && !now.is_start => return leak(look, rise, steps),
         (Some(_), _) => {
             let more = duration_words(watch_min_seconds - looks.span_seconds);
             format!("it rises, as things do that warm up; about {more} more will tell")

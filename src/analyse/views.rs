@@ -233,9 +233,12 @@ fn by_envelope(
     if share(0.05, 0.33) <= 0.033 || share(0.33, 0.62) <= 0.033 || share(0.62, 0.9) <= 0.08 {
         return None;
     }
-    // Against steps with what lies far above cut off: bursts are neither.
+    // With what lies far above cut off: bursts are neither trend nor steps.
     let cut: Vec<f64> = floor.iter().zip(&envelope).map(|(floor, low)| floor.min(low + CUT * above)).collect();
     let of_cut = steps::fit(u, &cut, &scene.season)?;
+    if objection(scene, &of_cut.0, OPENED).is_none() && of_cut.1 > AGAINST_STEPS {
+        return Some(rise_of("its floor with bursts cut off", &of_cut.0, "its floor rises beneath the bursts"));
+    }
     if of_floor.1.max(of_median.1) <= -65.0 && of_cut.1 <= 0.0 {
         return None;
     }
@@ -281,7 +284,7 @@ fn by_staircase(scene: &Scene, u: &[f64], floor: &[f64]) -> Option<Rise> {
         .collect();
     let ups: Vec<(f64, f64)> = shifts.iter().copied().filter(|shift| shift.1 > 0.0).collect();
     let count = ups.len() as f64;
-    if ups.len() < 7 {
+    if ups.len() < 5 {
         return None;
     }
     let sum: f64 = ups.iter().map(|up| up.1).sum();
@@ -289,7 +292,7 @@ fn by_staircase(scene: &Scene, u: &[f64], floor: &[f64]) -> Option<Rise> {
     let down: f64 = shifts.iter().filter(|shift| shift.1 < 0.0).map(|shift| -shift.1).sum();
     let first = ups[0].0;
     let length = 1.0 - first;
-    if down / sum >= 0.125 || sum * sum / squares <= 5.2 || length <= 0.25 || sum <= scene.growth_min() {
+    if down / sum >= 0.125 || sum * sum / squares <= 3.9 || length <= 0.25 || sum <= scene.growth_min() {
         return None;
     }
     // Laplace: steps that come ever more seldom are a pool that fills.
@@ -300,8 +303,8 @@ fn by_staircase(scene: &Scene, u: &[f64], floor: &[f64]) -> Option<Rise> {
     let weight: f64 = later.iter().map(|up| up.1).sum();
     let weighted = later.iter().map(|up| up.0 * up.1).sum::<f64>() / weight;
     let quiet = (1.0 - ups[ups.len() - 1].0) / length;
-    if (plain - middle) / deviations <= -1.0
-        || (weighted - middle) / deviations <= -1.3
+    if (plain - middle) / deviations <= -1.2
+        || (weighted - middle) / deviations <= -1.5
         || (1.0 - quiet).powf(count) <= 0.04
     {
         return None;
