@@ -26,6 +26,8 @@ const HALF: (f64, f64) = (2.6, 1.0);
 const AGAINST_STEPS: f64 = 3.0;
 /// How many times its usual height above the envelope the envelope itself must have risen.
 const ENVELOPE: f64 = 1.4;
+/// From so many times on the bursts above it say nothing against it.
+const TALL: f64 = 6.0;
 /// A rise of fewer of the smallest steps than this is a coincidence of a few counts.
 const QUANTA_MIN: f64 = 2.5;
 
@@ -239,7 +241,8 @@ fn by_envelope(
     if objection(scene, &of_cut.0, OPENED).is_none() && of_cut.1 > AGAINST_STEPS {
         return Some(rise_of("its floor with bursts cut off", &of_cut.0, "its floor rises beneath the bursts"));
     }
-    if of_floor.1.max(of_median.1) <= -65.0 && of_cut.1 <= 0.0 {
+    let is_tall = above > 0.0 && growth > TALL * above;
+    if of_floor.1.max(of_median.1) <= -65.0 && of_cut.1 <= 0.0 && !is_tall {
         return None;
     }
     // Spread over many small rises (their effective number) whose middle is the middle of the time.
