@@ -3,7 +3,7 @@
 use super::bins::{Bin, Block, blocks, samples, since};
 use super::falls::{Shape, shape};
 use super::season::Season;
-use super::views::{self, Rise, Scene};
+use super::views::{self, Scene, Seen};
 use crate::model::{Timestamp, duration_words};
 
 /// With fewer samples nothing is said: 40 make the 24 blocks that a trend's error can be told from.
@@ -22,21 +22,7 @@ pub(super) struct Look {
     pub(super) span_seconds: f64,
     /// The samples in it.
     pub(super) samples: u64,
-    pub(super) is_start: bool,
     pub(super) steps: Vec<String>,
-}
-
-/// What was seen.
-#[derive(Clone, Debug)]
-pub(super) enum Seen {
-    /// What a leak does.
-    Rise(Rise),
-    /// A rise, and why it may be something else.
-    Doubt(String),
-    /// Too little to see anything in; what is missing, in words.
-    TooLittle(String),
-    /// Nothing rises.
-    Nothing,
 }
 
 /// Looks at the bins of a series whose smallest step is `quantum`. Restarts are known from elsewhere.
@@ -44,11 +30,11 @@ pub(super) fn look(bins: &[Bin], quantum: f64, restarts: &[Timestamp]) -> Look {
     let count = samples(bins);
     let (Some(first), Some(last)) = (bins.first().map(|bin| bin.first), bins.last().map(|bin| bin.last)) else {
         let seen = Seen::TooLittle("no sample yet".into());
-        return Look { seen, start: Timestamp(0), span_seconds: 0.0, samples: 0, is_start: false, steps: Vec::new() };
+        return Look { seen, start: Timestamp(0), span_seconds: 0.0, samples: 0, steps: Vec::new() };
     };
     let span = last.seconds_since(first);
     let steps = vec![format!("{count} samples over {}", duration_words(span))];
-    let mut look = Look { seen: Seen::Nothing, start: first, span_seconds: span, samples: count, is_start: false, steps };
+    let mut look = Look { seen: Seen::Nothing, start: first, span_seconds: span, samples: count, steps };
     if count < SAMPLES_MIN {
         look.seen = Seen::TooLittle(match count {
             1 => format!("1 sample of the {SAMPLES_MIN} it takes"),
@@ -83,13 +69,7 @@ pub(super) fn look(bins: &[Bin], quantum: f64, restarts: &[Timestamp]) -> Look {
         }
     };
     (look.start, look.span_seconds) = (scene.start, scene.span_seconds);
-    let seen = views::look(&scene, &mut look.steps);
-    look.is_start = look.steps.iter().any(|s| s.starts_with("a start: it began"));
-    look.seen = match seen {//(&scene, &mut look.steps) {
-        (Some(rise), _) => Seen::Rise(rise),
-        (None, Some(doubt)) => Seen::Doubt(doubt),
-        (None, None) => Seen::Nothing,
-    };
+    look.seen = views::look(&scene, &mut look.steps);
     look
 }
 
