@@ -224,7 +224,7 @@ fn resources(out: &mut dyn Write, report: &Report, shown: Shown) -> io::Result<(
     let cells: Vec<Vec<String>> = rows.iter().take(most).map(|it| row(report, it)).collect();
     let columns = [
         ("", Align::Left),
-        ("FD", Align::Right),
+        (if rows.iter().any(|it| it.resource.label.is_some()) { "ID" } else { "FD" }, Align::Right),
         ("KIND", Align::Left),
         ("LOCAL", Align::Left),
         ("REMOTE", Align::Left),
@@ -257,9 +257,11 @@ fn row(report: &Report, it: &Lifetime) -> Vec<String> {
         _ => String::new(),
     };
     let bound = if it.is_older_than_recording() { ">" } else { "" };
+    let fd = it.holders.first().map(|holder| holder.fd.to_string());
+    let number = resource.label.as_deref().map(str::to_owned).or(fd).unwrap_or_default();
     vec![
         mark,
-        it.holders.first().map(|holder| holder.fd.to_string()).unwrap_or_default(),
+        number,
         resource.kind.name().to_owned(),
         resource.local.as_ref().map(ToString::to_string).or_else(|| resource.name.clone()).unwrap_or_default(),
         resource.remote.as_ref().map(ToString::to_string).unwrap_or_default(),
