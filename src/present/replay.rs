@@ -9,7 +9,6 @@ use crate::store::lifetimes::Lifetimes;
 use crate::store::log::Log;
 use crate::store::{Recording, StoreError};
 use std::collections::{HashMap, HashSet};
-use std::io::Read;
 use std::path::Path;
 
 /// What can't be shown, and why.
@@ -87,10 +86,13 @@ impl Samples {
 impl Replay {
     /// Reads the file and judges it.
     pub fn open(path: &Path, options: InputOptions) -> Result<Self, ReplayError> {
-        let mut replay = match is_stream(path) {
-            true => Self::of_input(input::read(path, options).map_err(not_a_recording)?)?,
-            false if is_text(path)? => Self::of_input(input::read(path, options)?)?,
-            false => Self::of_recording(path)?,
+        let mut replay = if is_stream(path) {
+            Self::of_input(input::read(path, options).map_err(not_a_recording)?)?
+        } else {
+            match input::read_if_text(path, options)? {
+                Some(input) => Self::of_input(input)?,
+                None => Self::of_recording(path)?,
+            }
         };
         // A file is an argument: what it calls itself is not what the reader called it.
         replay.report.file = path.display().to_string();
@@ -297,14 +299,6 @@ fn not_a_recording(error: InputError) -> InputError {
         }
         other => other,
     }
-}
-
-/// True where the file is to be read as a text.
-fn is_text(path: &Path) -> Result<bool, StoreError> {
-    let mut head = Vec::new();
-    // What can't be opened is explained by whoever reads it as a recording.
-    let Ok(file) = std::fs::File::open(path) else { return Ok(false) };
-    Ok(file.take(4096).read_to_end(&mut head).is_ok() && !head.is_empty() && input::looks_like_text(&head))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! A report as text, for a terminal of any width and for a file.
 
+use super::explain;
 use super::processes;
 use super::table::{self, Align, printable};
 use crate::model::{Finding, Lifetime, Report, SeriesReport, Timestamp, Unit, Verdict, duration_words};
@@ -38,12 +39,7 @@ pub enum GroupBy {
 pub fn report(out: &mut dyn Write, report: &Report, shown: Shown) -> io::Result<()> {
     summary(out, report)?;
     if shown.explain {
-        for finding in &report.judged.findings {
-            writeln!(out, "\nHow {} was judged:", printable(&finding.subject))?;
-            for step in &finding.steps {
-                writeln!(out, "  - {}", printable(step))?;
-            }
-        }
+        explain::write(out, report)?;
     }
     match shown.by {
         Some(by) => groups(out, report, by)?,
@@ -112,6 +108,11 @@ pub fn summary(out: &mut dyn Write, report: &Report) -> io::Result<()> {
 /// The verdict with its numbers.
 pub fn verdict(out: &mut dyn Write, finding: &Finding) -> io::Result<()> {
     writeln!(out, "{}", headline(finding))?;
+    figures(out, finding)
+}
+
+/// Since when, how fast, how sure, and when it breaks, as far as that is known.
+pub(super) fn figures(out: &mut dyn Write, finding: &Finding) -> io::Result<()> {
     if let Some(since) = finding.since {
         write!(out, "       since {}", moment(since))?;
         if let (Some(rate), Some(low), Some(high)) = (finding.rate_per_hour, finding.rate_low, finding.rate_high) {

@@ -268,6 +268,27 @@ mod tests {
     }
 
     #[test]
+    fn the_last_verdict_is_written_after_all_ticks() {
+        use crate::model::Verdict::{Clean, Leak};
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let mut backlog = backlog(folder.path());
+        let change = |second, kind| Some(VerdictChange { at: at(second), kind, sentence: "so".into() });
+        backlog.append(named(tick(0, 0.0)), None);
+        backlog.drain(change(0, Clean)).expect("written");
+        // One that has to wait, as the tick before it does.
+        backlog.writer.refuse(true);
+        backlog.append(tick(1, 1.0), None);
+        backlog.drain(change(1, Leak)).expect("it waits");
+        backlog.writer.refuse(false);
+        backlog.drain(None).expect("nothing more");
+        backlog.writer.refuse(true);
+        assert!(backlog.drain(change(2, Clean)).is_err());
+        let facts = Recording::open(backlog.path()).and_then(|it| it.facts()).expect("reads");
+        let said: Vec<_> = facts.history.iter().map(|change| (change.at, change.kind)).collect();
+        assert_eq!(said, [(at(0), Clean), (at(1), Leak)]);
+    }
+
+    #[test]
     fn of_too_many_ticks_only_the_values_are_lost() {
         let folder = tempfile::tempdir().expect("a scratch folder");
         let mut backlog = backlog(folder.path());

@@ -3,10 +3,13 @@
 use std::io::{self, ErrorKind, Read};
 
 /// A longer line is none that somebody's script wrote as a sample.
-pub(super) const LINE_LENGTH_MAX: usize = 64 * 1024;
+const LINE_LENGTH_MAX: usize = 64 * 1024;
 
 /// Room for a whole line behind the end of another one.
-pub(super) const BUFFER_LENGTH: usize = 2 * LINE_LENGTH_MAX;
+const BUFFER_LENGTH: usize = 2 * LINE_LENGTH_MAX;
+
+/// The first buffer: most logs fit, and many are read one after another.
+const BUFFER_LENGTH_FIRST: usize = 16 * 1024;
 
 /// Skipped lines that are told one by one.
 const TOLD_MAX: u64 = 10;
@@ -20,7 +23,7 @@ pub(super) struct Broken {
 
 /// Hands on each line with its number, without its end, or `None` for one that is longer than [`LINE_LENGTH_MAX`].
 pub(super) fn each(mut source: impl Read, mut take: impl FnMut(u64, Option<&[u8]>)) -> Result<(), Broken> {
-    let mut buffer = vec![0; BUFFER_LENGTH];
+    let mut buffer = vec![0; BUFFER_LENGTH_FIRST];
     let mut filled = 0;
     let mut number = 0;
     // Inside a line whose beginning was too long and is dropped.
@@ -32,6 +35,9 @@ pub(super) fn each(mut source: impl Read, mut take: impl FnMut(u64, Option<&[u8]
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             Err(source) => return Err(Broken { lines: number, source }),
         };
+        if filled + got == buffer.len() && buffer.len() < BUFFER_LENGTH {
+            buffer.resize(BUFFER_LENGTH, 0);
+        }
         let mut start = 0;
         let mut searched = filled;
         filled += got;

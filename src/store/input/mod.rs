@@ -108,26 +108,27 @@ pub enum InputError {
 /// # Errors
 /// Where it can't be read, or no line of it is understood.
 pub fn read(path: &Path, options: InputOptions) -> Result<Input, InputError> {
-    let at = || path.to_owned();
-    let failed = |source: io::Error| match source.kind() {
-        ErrorKind::NotFound => InputError::Missing { path: at() },
-        ErrorKind::PermissionDenied => InputError::Denied { path: at() },
-        ErrorKind::IsADirectory => InputError::Folder { path: at() },
-        _ => InputError::Unreadable { path: at(), source },
-    };
-    read_from(File::open(path).map_err(failed)?, options).map_err(|failure| match failure {
-        Failure::Read(source) => failed(source),
-        Failure::Unpack(source) => InputError::Damaged { path: at(), source },
-        Failure::Empty => InputError::Empty { path: at() },
-        Failure::Binary(what) => InputError::Binary { path: at(), what },
-        Failure::NoSample(why) => InputError::NoSample { path: at(), why },
-        Failure::NoLifetime(why) => InputError::NoLifetime { path: at(), why },
-    })
+    let input = File::open(path).map_err(Failure::Read).and_then(|source| read_from(source, options));
+    input.map_err(|failure| failure.of(path))
+}
+
+/// The same of a file that may be something else: `None` where it is empty, no text or can't be opened. Whoever takes it for
+/// a recording then says what it is.
+///
+/// # Errors
+/// As [`read`]'s, of what is a text.
+pub fn read_if_text(path: &Path, options: InputOptions) -> Result<Option<Input>, InputError> {
+    let Ok(mut source) = File::open(path) else { return Ok(None) };
+    match read_head(&mut source) {
+        Ok(head) if !head.is_empty() && looks_like_text(&head) => {
+            read_on(head, source, options).map(Some).map_err(|failure| failure.of(path))
+        }
+        _ => Ok(None),
+    }
 }
 
 /// True where a file that begins with `head` is to be read as a text: plain or gzip. A recording is SQLite, thus not.
-/// A few hundred bytes suffice.
-pub fn looks_like_text(head: &[u8]) -> bool {
+fn looks_like_text(head: &[u8]) -> bool {
     head.starts_with(GZIP) || foreign(head).is_none()
 }
 
@@ -147,8 +148,32 @@ pub(super) enum Failure {
     NoLifetime(String),
 }
 
+impl Failure {
+    fn of(self, path: &Path) -> InputError {
+        let path = path.to_owned();
+        match self {
+            Failure::Read(source) => match source.kind() {
+                ErrorKind::NotFound => InputError::Missing { path },
+                ErrorKind::PermissionDenied => InputError::Denied { path },
+                ErrorKind::IsADirectory => InputError::Folder { path },
+                _ => InputError::Unreadable { path, source },
+            },
+            Failure::Unpack(source) => InputError::Damaged { path, source },
+            Failure::Empty => InputError::Empty { path },
+            Failure::Binary(what) => InputError::Binary { path, what },
+            Failure::NoSample(why) => InputError::NoSample { path, why },
+            Failure::NoLifetime(why) => InputError::NoLifetime { path, why },
+        }
+    }
+}
+
 pub(super) fn read_from(mut source: impl Read, options: InputOptions) -> Result<Input, Failure> {
     let head = read_head(&mut source).map_err(Failure::Read)?;
+    read_on(head, source, options)
+}
+
+/// Reads what begins with `head`, the rest from `source`.
+fn read_on(head: Vec<u8>, source: impl Read, options: InputOptions) -> Result<Input, Failure> {
     if !head.starts_with(GZIP) {
         let mut reader = Reader::of(&head, options)?;
         reader.read(&head, source).map_err(|broken| Failure::Read(broken.source))?;
@@ -245,6 +270,9 @@ fn foreign(head: &[u8]) -> Option<&'static str> {
     ];
     if let Some((_, what)) = KNOWN.iter().find(|(magic, _)| head.starts_with(magic)) {
         return Some(what);
+    }
+    if head.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\n' | b'\r' | b'\t')) {
+        return None;
     }
     // A crash may leave zeros in a log, and a comment may be in Latin-1: some bytes that are no text are borne. Of a
     // binary file's bytes far more than a third are none.
