@@ -1,5 +1,6 @@
 //! A report as text, for a terminal of any width and for a file.
 
+use super::explain;
 use super::processes;
 use super::table::{self, Align, printable};
 use crate::model::{Finding, Lifetime, Report, SeriesReport, Timestamp, Unit, Verdict, duration_words};
@@ -9,6 +10,12 @@ use std::io::{self, Write};
 
 /// Rows of the table of leaked resources in a summary; `show --leaked` prints all.
 const SUMMARY_ROWS: usize = 12;
+
+/// Findings that a summary tells beside the verdict; `--explain` tells all.
+const SUMMARY_FINDINGS: usize = 5;
+
+/// Series of the table, those that say something first; `--explain` lists all.
+const SERIES_SHOWN: usize = 24;
 
 /// What is shown of a report, beyond its verdict.
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,19 +45,14 @@ pub enum GroupBy {
 pub fn report(out: &mut dyn Write, report: &Report, shown: Shown) -> io::Result<()> {
     summary(out, report)?;
     if shown.explain {
-        for finding in &report.judged.findings {
-            writeln!(out, "\nHow {} was judged:", printable(&finding.subject))?;
-            for step in &finding.steps {
-                writeln!(out, "  - {}", printable(step))?;
-            }
-        }
+        explain::write(out, report)?;
     }
     match shown.by {
         Some(by) => groups(out, report, by)?,
         None => resources(out, report, shown)?,
     }
     if !shown.leaked {
-        series(out, report)?;
+        series(out, report, if shown.explain { usize::MAX } else { SERIES_SHOWN })?;
     }
     notes(out, report)
 }
@@ -60,8 +62,13 @@ pub fn summary(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     if let Some(finding) = report.verdict() {
         verdict(out, finding)?;
     }
-    for finding in report.judged.findings.iter().skip(1).filter(|it| it.kind < Verdict::Clean) {
+    let others: Vec<&Finding> = report.judged.findings.iter().skip(1).filter(|it| it.kind < Verdict::Clean).collect();
+    for finding in others.iter().take(SUMMARY_FINDINGS) {
         writeln!(out, "also: {} {}", finding.kind.word(), printable(&finding.sentence))?;
+    }
+    if others.len() > SUMMARY_FINDINGS {
+        let (more, file) = (others.len() - SUMMARY_FINDINGS, printable(&report.file));
+        writeln!(out, "also: {more} more: unclosed show {file} --explain")?;
     }
     writeln!(out)?;
     if let Some(target) = &report.target {
@@ -112,6 +119,11 @@ pub fn summary(out: &mut dyn Write, report: &Report) -> io::Result<()> {
 /// The verdict with its numbers.
 pub fn verdict(out: &mut dyn Write, finding: &Finding) -> io::Result<()> {
     writeln!(out, "{}", headline(finding))?;
+    figures(out, finding)
+}
+
+/// Since when, how fast, how sure, and when it breaks, as far as that is known.
+pub(super) fn figures(out: &mut dyn Write, finding: &Finding) -> io::Result<()> {
     if let Some(since) = finding.since {
         write!(out, "       since {}", moment(since))?;
         if let (Some(rate), Some(low), Some(high)) = (finding.rate_per_hour, finding.rate_low, finding.rate_high) {
@@ -224,7 +236,7 @@ fn resources(out: &mut dyn Write, report: &Report, shown: Shown) -> io::Result<(
     let cells: Vec<Vec<String>> = rows.iter().take(most).map(|it| row(report, it)).collect();
     let columns = [
         ("", Align::Left),
-        ("FD", Align::Right),
+        (if rows.iter().any(|it| it.resource.label.is_some()) { "ID" } else { "FD" }, Align::Right),
         ("KIND", Align::Left),
         ("LOCAL", Align::Left),
         ("REMOTE", Align::Left),
@@ -257,9 +269,11 @@ fn row(report: &Report, it: &Lifetime) -> Vec<String> {
         _ => String::new(),
     };
     let bound = if it.is_older_than_recording() { ">" } else { "" };
+    let fd = it.holders.first().map(|holder| holder.fd.to_string());
+    let number = resource.label.as_deref().map(str::to_owned).or(fd).unwrap_or_default();
     vec![
         mark,
-        it.holders.first().map(|holder| holder.fd.to_string()).unwrap_or_default(),
+        number,
         resource.kind.name().to_owned(),
         resource.local.as_ref().map(ToString::to_string).or_else(|| resource.name.clone()).unwrap_or_default(),
         resource.remote.as_ref().map(ToString::to_string).unwrap_or_default(),
@@ -315,14 +329,15 @@ fn age_band(seconds: f64) -> &'static str {
     }
 }
 
-/// The series, those that say something first.
-fn series(out: &mut dyn Write, report: &Report) -> io::Result<()> {
+/// The series, those that say something first, `most` of them.
+fn series(out: &mut dyn Write, report: &Report, most: usize) -> io::Result<()> {
     let mut rows: Vec<&SeriesReport> = report.judged.series.iter().collect();
     rows.sort_by_key(|it| it.verdict.kind);
     writeln!(out, "\nSeries")?;
     let above = report.verdict().map(|verdict| verdict.sentence.as_str());
     let cells: Vec<Vec<String>> = rows
         .iter()
+        .take(most)
         .map(|it| {
             let why = if above == Some(&it.verdict.sentence) { "as above" } else { &it.verdict.sentence };
             let last = it.last.map(|last| measure(last, it.series.unit));
@@ -335,7 +350,12 @@ fn series(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     });
     let cells: Vec<Vec<String>> = cells.into_iter().chain(own).collect();
     let columns = [("NAME", Align::Left), ("LAST", Align::Right), ("VERDICT", Align::Left), ("WHY", Align::Left)];
-    table::write(out, &columns, &cells, 2)
+    table::write(out, &columns, &cells, 2)?;
+    if rows.len() > most {
+        let file = printable(&report.file);
+        writeln!(out, "  ... {} more: unclosed show {file} --explain", rows.len() - most)?;
+    }
+    Ok(())
 }
 
 fn notes(out: &mut dyn Write, report: &Report) -> io::Result<()> {
