@@ -9,6 +9,7 @@
 use super::bins::{Bins, until};
 use super::distribution::normal_cdf;
 use super::looks::{Look, look};
+use super::season::Period;
 use super::views::{Rise, Seen};
 use crate::model::{Rate, Timestamp, Verdict, duration_words};
 use std::cell::OnceCell;
@@ -92,12 +93,13 @@ impl<'a> Looks<'a> {
     fn back(&self, steps: usize) -> &Look {
         self.taken[steps].get_or_init(|| {
             if steps == 0 {
-                return look(self.bins.all(), self.bins.quantum(), self.restarts);
+                return look(self.bins.all(), self.bins.quantum(), self.restarts, Period::Any);
             }
             let seconds = self.span_seconds * SHRINK.powi(steps as i32);
             let then = Timestamp::from_seconds(self.first.seconds() + seconds);
             let restarts = &self.restarts[..self.restarts.partition_point(|restart| *restart <= then)];
-            look(until(self.bins.all(), then), self.bins.quantum(), restarts)
+            let period = Period::Known(self.back(0).period_seconds);
+            look(until(self.bins.all(), then), self.bins.quantum(), restarts, period)
         })
     }
 
