@@ -73,6 +73,13 @@ pub(super) fn judge(bins: &Bins, restarts: &[Timestamp], watch_min_seconds: f64)
     without_rise(Verdict::Undecided, reason, steps)
 }
 
+/// A vote among looks.
+struct Votes {
+    seen: usize,
+    looks: usize,
+    needed: usize,
+}
+
 /// A series at several moments.
 struct Looks<'a> {
     bins: &'a Bins,
@@ -110,21 +117,31 @@ impl<'a> Looks<'a> {
         }
     }
 
-    /// The votes of the looks from one on, and how many it takes.
-    fn votes(&self, from: usize) -> (usize, usize) {
-        let voters = || (from..from + VOTERS).filter_map(|steps| self.rise(steps));
-        let is_weak = voters().all(|(_, rise)| rise.is_weak);
-        let is_few = self.back(from).samples < SAMPLES_FEW;
-        (voters().count(), VOTES + usize::from(is_weak) + usize::from(is_few))
+    /// The votes of the looks from one on: how many saw a leak, of how many, and how many it takes. No further look is taken
+    /// once there are enough.
+    fn votes(&self, from: usize) -> Votes {
+        let mut votes = Votes { seen: 0, looks: 0, needed: VOTERS };
+        let mut is_weak = true;
+        while votes.looks < VOTERS && votes.seen < votes.needed {
+            if let Some((_, rise)) = self.rise(from + votes.looks) {
+                votes.seen += 1;
+                is_weak &= rise.is_weak;
+            }
+            votes.looks += 1;
+            votes.needed = VOTES + usize::from(is_weak) + usize::from(self.back(from).samples < SAMPLES_FEW);
+        }
+        votes
     }
 
     /// The latest rise that was seen, if it's a leak by the rule above.
     fn verdict(&self) -> Option<(&Look, &Rise)> {
         for from in 0..=LOOKS_MAX - VOTERS {
-            match self.votes(from) {
-                (0, _) => return None,
-                (votes, needed) if votes >= needed => return (0..LOOKS_MAX).find_map(|steps| self.rise(steps)),
-                _ => {}
+            let votes = self.votes(from);
+            if votes.seen >= votes.needed {
+                return (0..LOOKS_MAX).find_map(|steps| self.rise(steps));
+            }
+            if votes.seen == 0 {
+                return None;
             }
         }
         None
@@ -132,8 +149,8 @@ impl<'a> Looks<'a> {
 
     /// How long until the votes that are missing now are there, if nothing changes.
     fn missing_seconds(&self) -> f64 {
-        let (votes, needed) = self.votes(0);
-        (1.0 / SHRINK.powi(needed.saturating_sub(votes) as i32) - 1.0) * self.span_seconds
+        let votes = self.votes(0);
+        (1.0 / SHRINK.powi(votes.needed.saturating_sub(votes.seen) as i32) - 1.0) * self.span_seconds
     }
 }
 
@@ -149,9 +166,9 @@ fn leak(looks: &Looks, look: &Look, rise: &Rise, mut steps: Vec<String>) -> Judg
         low: (rise.slope - INTERVAL * spread) * per_hour,
         high: (rise.slope + INTERVAL * spread) * per_hour,
     };
-    let (votes, needed) = looks.votes(0);
+    let Votes { seen, looks, needed } = looks.votes(0);
     steps.push(format!(
-        "{votes} of the latest {VOTERS} looks, each 5% of the time further back, saw a leak; it takes {needed}"
+        "seen by {seen} of the latest {looks} looks, each 5% of the time further back; it takes {needed} of {VOTERS}"
     ));
     steps.push(format!("rate and onset by {}", rise.view));
     Judgement {

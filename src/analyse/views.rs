@@ -209,11 +209,11 @@ fn by_second_half(
     let part: Vec<f64> = u[begin..].iter().map(|at| (at - FROM) / (1.0 - FROM)).collect();
     let season = scene.season.since(begin);
     let (trend, ..) = steps::fit(&part, &floor[begin..], &season)?;
+    if objection(scene, &trend, HALF).is_some() {
+        return None;
+    }
     let (upper, ..) = steps::fit(&part, &medians[begin..], &season)?;
-    let is_leak = objection(scene, &trend, HALF).is_none()
-        && upper.t() > 3.0
-        && trend.knee < 0.3
-        && of_floor.1.max(of_median.1) > -25.0;
+    let is_leak = upper.t() > 3.0 && trend.knee < 0.3 && of_floor.1.max(of_median.1) > -25.0;
     is_leak.then(|| {
         let mut rise = rise_of("its second half", &trend, "its floor still rises after the start");
         rise.slope /= 1.0 - FROM;
