@@ -180,3 +180,46 @@ fn leak(looks: &Looks, look: &Look, rise: &Rise, mut steps: Vec<String>) -> Judg
         steps,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::trend::tests::noise;
+    use super::*;
+
+    /// A judgement on a value every 10 s.
+    fn judged(count: usize, value: impl Fn(f64) -> f64) -> Judgement {
+        let mut bins = Bins::default();
+        for i in 0..count {
+            bins.add(Timestamp(i as i64 * 10_000_000), (value(i as f64) + noise(i as u64)).round());
+        }
+        judge(&bins, &[], 0.0)
+    }
+
+    #[test]
+    fn a_leak_that_has_just_begun_is_undecided_and_says_when_it_will_be_told() {
+        let begun_at = |begin: f64| judged(1_000, |i| 40.0 + (i - begin).max(0.0) / 5.0);
+        assert_eq!(begun_at(500.0).kind, Verdict::Leak);
+        let late = begun_at(880.0);
+        assert_eq!(late.kind, Verdict::Undecided, "{late:?}");
+        assert!(late.reason.contains("more will tell"), "{}", late.reason);
+    }
+
+    #[test]
+    fn a_leak_that_ended_is_called_one_until_it_is_sure_that_nothing_rises() {
+        let ended_at = |end: f64| judged(1_000, |i| 40.0 + i.min(end) / 5.0).kind;
+        assert_eq!([ended_at(1_000.0), ended_at(900.0)], [Verdict::Leak; 2]);
+        assert_ne!(ended_at(300.0), Verdict::Leak);
+    }
+
+    #[test]
+    fn what_starts_is_undecided_and_what_rises_after_a_start_is_a_leak() {
+        let start = |i: f64| 100.0 - 100.0 * (i.min(1_000.0) * std::f64::consts::PI / 1_000.0).cos();
+        let starting = judged(600, start);
+        assert_eq!(starting.kind, Verdict::Undecided, "{starting:?}");
+        assert!(starting.reason.contains("began at nothing"), "{}", starting.reason);
+        assert_ne!(judged(5_000, start).kind, Verdict::Leak);
+        let fills = |i: f64| 100.0 + 80.0 * (1.0 + i / 20.0).ln();
+        assert_eq!(judged(1_500, fills).kind, Verdict::Undecided);
+        assert_eq!(judged(3_000, |i| fills(i.min(600.0)) + i / 20.0).kind, Verdict::Leak);
+    }
+}
