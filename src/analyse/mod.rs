@@ -222,7 +222,7 @@ fn of_group(found: &GroupJudgement, exhausts: Option<Exhaustion>, at: Timestamp)
         found.rate,
         Finding {
             since: found.since,
-            confidence: (found.kind == Verdict::Leak).then_some(found.confidence),
+            confidence: (found.kind != Verdict::Undecided).then_some(found.confidence),
             exhausts,
             evidence: found.leaked.iter().map(|id| id.0.to_string()).collect(),
             steps: found.steps.clone(),
@@ -242,7 +242,7 @@ fn with(finding: Finding, rate: Option<Rate>, rest: Finding) -> Finding {
 
 /// What the lifetimes say as a whole where no group of them leaks.
 fn of_all_lifetimes(survivors: &Survivors, of_groups: &[Finding]) -> Option<Finding> {
-    if of_groups.iter().any(|finding| finding.kind == Verdict::Leak) {
+    if of_groups.iter().any(|finding| matches!(finding.kind, Verdict::Leak | Verdict::Plateau)) {
         return None;
     }
     let more = CLEAN_AFTER_SECONDS - survivors.watch_seconds;
