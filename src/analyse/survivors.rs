@@ -78,8 +78,6 @@ pub(super) struct GroupJudgement {
     pub(super) longest_silence_seconds: Option<f64>,
     /// The shortest, of a plateau.
     pub(super) shortest_silence_seconds: Option<f64>,
-    /// How many were opened to the same endpoint since the middle one of the leaked was used last.
-    pub(super) passed_over: Option<usize>,
     /// Why it isn't called a leak, if it isn't.
     pub(super) doubt: Option<String>,
     pub(super) steps: Vec<String>,

@@ -58,6 +58,12 @@ impl Open<'_> {
         self.silent.is_some_and(|silent| silent < USED_AGAIN * self.age)
     }
 
+    /// True where its silence tells, rather than its age: it makes up much of it, or the watch is too young to know who
+    /// talks for long.
+    pub(super) fn is_told_by_silence(&self, watch: &Watch) -> bool {
+        self.silent.is_some_and(|silent| watch.is_early() || silent > self.age / TALKING)
+    }
+
     /// True where the peer has hung up and only the target can close it.
     pub(super) fn has_hung_up(&self) -> bool {
         self.lifetime.resource.state == Some(State::CloseWait)

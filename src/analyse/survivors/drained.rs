@@ -77,7 +77,6 @@ impl Drained {
             oldest_seconds: longest(|open| Some(open.age)).unwrap_or(0.0),
             longest_silence_seconds: longest(|open| open.silent),
             shortest_silence_seconds: Some(self.silent_seconds),
-            passed_over: None,
             doubt: None,
             steps,
         }

@@ -122,7 +122,6 @@ pub(super) fn judge_group(
             longest_silence_seconds
         },
         shortest_silence_seconds: None,
-        passed_over,
         steps,
         doubt,
         group: group.clone(),

@@ -57,9 +57,10 @@ impl Cohort<'_> {
             let is_of_start = open.silent.is_some() && open.opened_seconds < pools_are_open;
             let by_age = if by_age > BY_AGE_FROM && !is_of_start { by_age } else { by_age.min(Judged::LEAKED_FROM) };
             open.probability = Some(by_age.max(by_silence));
-            open.told_by_silence = by_silence > Judged::LEAKED_FROM;
+            let stands_out = by_silence > Judged::LEAKED_FROM;
+            open.told_by_silence = stands_out && open.is_told_by_silence(watch);
             open.recognised_after = match longest_silence {
-                Some(longest_silence) if open.told_by_silence => longest_silence,
+                Some(longest_silence) if stands_out => longest_silence,
                 _ => longest_life,
             };
         }
@@ -86,7 +87,7 @@ impl Cohort<'_> {
         for open in &mut self.open {
             let is_left = open.silent.unwrap_or(open.age) > usual;
             open.probability = is_left.then_some(count / (count + 1.0));
-            open.told_by_silence = open.silent.is_some();
+            open.told_by_silence = open.is_told_by_silence(watch);
             open.recognised_after = usual;
         }
     }
