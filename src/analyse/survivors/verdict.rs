@@ -12,6 +12,8 @@ const STOPPED_MIN: usize = 16;
 /// For so long must they have been left alone then: the leak that goes on is no witness any more, and a keep-alive of 75 s
 /// may be.
 const STOPPED_SECONDS: f64 = 90.0;
+/// A few that make no leak are shown as leaked from this probability on: twice as silent as any that was closed.
+const FEW_FROM: f64 = 0.8;
 
 /// Judges a group, and mends the probabilities of its open ones where the whole tells more than each; `outside` is when
 /// something last happened in any other group. `None` where nothing stands out.
@@ -78,10 +80,15 @@ pub(super) fn judge_group(
     let is_over = openings.are_over();
     let rate = openings.rate().filter(|_| is_leak && !has_stopped);
     let last_opened = suspects.iter().map(|open| open.lifetime.opened).max();
+    let has_yardstick = cohort.has_yardstick();
     for open in &mut cohort.open {
+        // A few are not carried by their number, and where nothing is closed nothing but their number speaks.
+        let is_luck = is_few && !(has_yardstick && open.probability.is_some_and(|it| it > FEW_FROM));
         // What was there before and has no silence (standard output, a log) shows nothing but its age.
         let is_mute = open.lifetime.is_older_than_recording() && (!is_leak || open.silent.is_none());
-        if (is_healthy || is_too_early || is_mute || drained.is_some()) && !(open.is_sure() && is_few && !is_mute) {
+        if (is_healthy || is_too_early || is_luck || is_mute || drained.is_some())
+            && !(open.is_sure() && is_few && !is_mute)
+        {
             open.probability = open.probability.map(|probability| probability.min(Judged::LEAKED_FROM));
         }
     }
