@@ -21,9 +21,9 @@ const PASSED_OVER_MIN: usize = 8;
 const OUTGOING_SECONDS: f64 = 25.0;
 /// The same where nothing was closed yet, so that the contrast is only with those that are used again.
 const UNCLOSED_SECONDS: f64 = 30.0;
-/// Without contrast, and what others opened to the target and may use again: longer than a keep-alive of 75 s (nginx,
-/// aiohttp), and for the others than one of 100 s (.NET's Kestrel has 130 s, which was left out).
+/// Without contrast: longer than a keep-alive of 75 s, the default of nginx and aiohttp.
 const KEEP_ALIVE_SECONDS: f64 = 90.0;
+/// What others opened to the target: a client comes back later than a server gives up.
 const ACCEPTED_SECONDS: f64 = 120.0;
 /// Not passed over: longer than the idle timeout of the usual pools (HikariCP, PgBouncer: 10 min).
 const POOL_SECONDS: f64 = 660.0;
