@@ -15,8 +15,9 @@ const LATER_SHARE_MIN: f64 = 0.2;
 /// In the first minutes, when pools grow to their size, this share.
 const LATER_SHARE_MIN_EARLY: f64 = 1.0 / 3.0;
 
-/// What went on and stopped lasted so long, and filled so many of twenty equal parts of its own time.
-const WENT_ON_SECONDS: f64 = 20.0;
+/// What went on and stopped lasted so long (a pool fills in a few seconds, an incident takes less than one), and filled so
+/// many of twenty equal parts of its own time.
+const WENT_ON_SECONDS: f64 = 10.0;
 const WENT_ON_PARTS: usize = 8;
 
 /// Openings that were left, in seconds since the watch began.

@@ -132,6 +132,8 @@ fn permanent_links_and_old_connections_are_not_flagged() {
     assert_eq!((leaks(&pool, day), flagged(&pool, day)), (false, 0), "a pool's minimum");
     let links: Vec<Life> = (0..20).map(|i| tcp(f64::from(i), None)).collect();
     assert_eq!((leaks(&links, day), flagged(&links, day)), (false, 0), "nothing is ever closed");
+    let told = judged(&links, day).leak_probability;
+    assert!(told.len() == 20 && told.values().all(|probability| *probability < 0.1), "each has a probability");
     let old = with(sparse, (0..40).map(|_| Life { older: true, ..tcp(0.0, None) }));
     assert_eq!((leaks(&old, day), flagged(&old, day)), (false, 0), "older than the recording");
 }
@@ -221,12 +223,18 @@ fn a_pool_that_rests_is_no_leak_before_its_idle_timeout() {
 
 #[test]
 fn a_leak_that_stopped_stays_leaked() {
+    let short = with(traffic(600), (0..18).map(|i| tcp(f64::from(i) + 0.3, None)));
+    for at in (40..600).step_by(5).map(f64::from) {
+        assert!(leaks(&short, at), "at {at} s: {:?}", judged(&short, at).groups);
+    }
     let scene = with(traffic(1_200), (0..60).map(|i| tcp(f64::from(i) + 0.3, None)));
     for at in (40..1_200).step_by(20).map(f64::from) {
         let found = judged(&scene, at);
         let found = found.groups.first().unwrap_or_else(|| panic!("clean at {at} s"));
         assert_eq!(found.kind, Verdict::Leak, "at {at} s: {found:?}");
     }
+    let few = with(traffic(600), (0..12).map(|i| tcp(1.5 * f64::from(i), None)));
+    assert!(judged(&few, 600.0).groups.iter().any(|found| found.kind == Verdict::Undecided), "neither clean");
     let found = &judged(&scene, 1_200.0).groups[0];
     assert_eq!((found.rate.unwrap().per_hour, found.leaked.len()), (0.0, 60));
     assert!(found.stopped.is_some_and(|stopped| (59.0..60.0).contains(&stopped.seconds())), "{:?}", found.stopped);

@@ -5,13 +5,10 @@ use super::patience::{Patience, passed_over};
 use super::{GroupJudgement, Watch, drained};
 use crate::analyse::distribution::poisson_interval;
 use crate::analyse::openings::Openings;
-use crate::model::{Group, Judged, Rate, Verdict, duration_words};
+use crate::model::{Group, Judged, Kind, Rate, Verdict, duration_words};
 
 /// From so many on, what was left stays leaked when no more comes: a pool that fills at its own pace is smaller.
 const STOPPED_MIN: usize = 16;
-/// For so long must they have been left alone then: the leak that goes on is no witness any more, and a keep-alive of 75 s
-/// may be.
-const STOPPED_SECONDS: f64 = 90.0;
 /// A few that make no leak are shown as leaked from this probability on: twice as silent as any that was closed.
 const FEW_FROM: f64 = 0.8;
 
@@ -24,6 +21,9 @@ pub(super) fn judge_group(
     outside: Option<f64>,
 ) -> Option<GroupJudgement> {
     cohort.weigh(watch);
+    if is_connection(group) {
+        cohort.presume();
+    }
     let suspects: Vec<&Open> =
         cohort.open.iter().filter(|open| open.is_flagged() && !open.lifetime.is_older_than_recording()).collect();
     let count = suspects.len();
@@ -38,11 +38,8 @@ pub(super) fn judge_group(
     let is_few = count < patience.survivors;
     let objection = openings.objection(watch.is_early());
     // What was left by a leak that is over is not given back by its end.
-    let has_stopped = objection.is_some()
-        && count >= STOPPED_MIN
-        && waited >= STOPPED_SECONDS
-        && 2 * suspects.iter().filter(|open| open.is_passed_over()).count() > count
-        && openings.went_on();
+    let is_forgotten = 2 * suspects.iter().filter(|open| open.is_passed_over()).count() > count && openings.went_on();
+    let has_stopped = objection.is_some() && count >= STOPPED_MIN && is_forgotten;
     let doubt = if must_wait {
         Some(format!("{}: about {} more will tell", patience.why, duration_words(patience.seconds - waited)))
     } else if is_few {
@@ -96,9 +93,9 @@ pub(super) fn judge_group(
         steps.extend(drained.steps.iter().cloned());
         return Some(drained.judgement(watch, group, cohort, steps));
     }
-    // What came in the first half of the time and not again is settled, and no doubt any more.
+    // What came in the first half of the time and not again is settled, and no doubt any more, unless it came as a leak.
     let mut leaked: Vec<&Open> = cohort.open.iter().filter(|open| open.is_flagged()).collect();
-    if count == 0 || (!is_leak && !must_wait && is_over && leaked.is_empty()) {
+    if count == 0 || (!is_leak && !must_wait && is_over && leaked.is_empty() && !is_forgotten) {
         return None;
     }
     leaked.sort_by_key(|open| open.lifetime.opened);
@@ -139,6 +136,10 @@ pub(super) fn judge_group(
 fn none_since(seconds: f64) -> Rate {
     let hours = seconds.max(1.0) / 3_600.0;
     Rate { per_hour: 0.0, low: 0.0, high: poisson_interval(0.0).1 / hours }
+}
+
+fn is_connection(group: &Group) -> bool {
+    !group.endpoint.is_empty() && matches!(group.kind, Kind::Tcp | Kind::Udp | Kind::Unix)
 }
 
 /// The longest of a length that some have.

@@ -92,6 +92,15 @@ impl Cohort<'_> {
         }
     }
 
+    /// Gives those of which nothing tells what none of so many gives: less than one of them is leaked, and half is the
+    /// middle of that.
+    pub(super) fn presume(&mut self) {
+        let share = 0.5 / (self.open.len() as f64 + self.closed as f64 + 1.0);
+        for open in &mut self.open {
+            open.probability.get_or_insert(share);
+        }
+    }
+
     /// A silence (or age) that is nothing special here: that of the few that were closed all the same, and the pause
     /// between two heartbeats of those that are used again and again.
     fn usual_pause(&self, has_silence: bool) -> f64 {
