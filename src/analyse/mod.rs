@@ -6,6 +6,7 @@
 //!
 //! | file | what it holds |
 //! |---|---|
+//! | `lifetimes` | what is found among them: of each group, of all, and of the series that count them |
 //! | `survivors`, `openings` | which open ones outlived what was closed; when those were opened |
 //! | `bins`, `falls` | a series in constant memory; where it restarts |
 //! | `series`, `looks` | the verdict on one series; what one look at it sees |
@@ -19,6 +20,7 @@ mod census;
 mod distribution;
 mod falls;
 mod fold;
+mod lifetimes;
 mod limits;
 mod looks;
 mod openings;
@@ -36,11 +38,9 @@ pub use census::Census;
 pub use fold::Fold;
 pub use ranking::{Growth, Ranked, Ranking, Reason};
 
-use crate::model::{
-    Exhaustion, Finding, Judged, Limit, Population, Rate, Series, SeriesKey, SeriesReport, Timestamp, Verdict,
-    duration_words,
-};
+use crate::model::{Finding, Judged, Limit, Population, Rate, Series, SeriesKey, SeriesReport, Timestamp, Verdict};
 use bins::Bins;
+use lifetimes::{following, of_all_lifetimes, of_group};
 use series::Judgement;
 use std::collections::BTreeMap;
 use survivors::{GroupJudgement, Survivors};
@@ -157,7 +157,9 @@ impl Analysis {
             }
             None => limits::first_reached(limits, "descriptors", self.last_of("descriptors")?, &rate, at),
         });
-        let of = |found: &GroupJudgement| of_group(found, exhausts.clone().filter(|_| found.rate.is_some()), at);
+        let of = |found: &GroupJudgement| {
+            of_group(found, exhausts.clone().filter(|_| found.rate.is_some_and(|rate| rate.per_hour > 0.0)), at)
+        };
         survivors.groups.iter().map(of).collect()
     }
 
@@ -218,22 +220,6 @@ fn of_series(series: &Series, bins: &Bins, restarts: &[Timestamp], limits: &[Lim
     )
 }
 
-fn of_group(found: &GroupJudgement, exhausts: Option<Exhaustion>, at: Timestamp) -> Finding {
-    let text = sentence::of_group(found, exhausts.as_ref(), at);
-    with(
-        Finding::new(found.kind, sentence::subject_of(&found.group), text),
-        found.rate,
-        Finding {
-            since: found.since,
-            confidence: (found.kind == Verdict::Leak).then_some(found.confidence),
-            exhausts,
-            evidence: found.leaked.iter().map(|id| id.0.to_string()).collect(),
-            steps: found.steps.clone(),
-            ..Finding::new(found.kind, "", "")
-        },
-    )
-}
-
 /// `finding` with the rest of its fields.
 fn with(finding: Finding, rate: Option<Rate>, rest: Finding) -> Finding {
     let finding = Finding { sentence: finding.sentence, subject: finding.subject, ..rest };
@@ -241,66 +227,6 @@ fn with(finding: Finding, rate: Option<Rate>, rest: Finding) -> Finding {
         Some(rate) => finding.with_rate(rate),
         None => finding,
     }
-}
-
-/// What the lifetimes say as a whole where no group of them leaks.
-fn of_all_lifetimes(survivors: &Survivors, of_groups: &[Finding]) -> Option<Finding> {
-    if of_groups.iter().any(|finding| finding.kind == Verdict::Leak) {
-        return None;
-    }
-    let more = CLEAN_AFTER_SECONDS - survivors.watch_seconds;
-    let mut finding = if survivors.anybodys > 0 && survivors.open == 0 {
-        let text = format!(
-            "whose the {} open sockets are is closed to us: they are of one user, and the process' own can't be told apart",
-            survivors.anybodys
-        );
-        Finding::new(Verdict::Undecided, "connections", text)
-    } else if more > 0.0 {
-        let text = format!("nothing stands out yet; about {} more will tell", duration_words(more));
-        Finding::new(Verdict::Undecided, "connections", text)
-    } else {
-        Finding::new(Verdict::Clean, "connections", sentence::of_clean(survivors))
-    };
-    finding.steps.push(format!(
-        "{} open, {} closed in {}",
-        survivors.open,
-        survivors.closed,
-        duration_words(survivors.watch_seconds)
-    ));
-    Some(finding)
-}
-
-/// The verdict on a series that counts lifetimes: theirs.
-fn following(series: &Series, bins: &Bins, survivors: &Survivors, of_groups: &[Finding]) -> Finding {
-    let (family, member) = series.name.split_once(':').unwrap_or((&series.name, ""));
-    let is_counted = |found: &GroupJudgement| {
-        let group = &found.group;
-        let is_connection = !group.endpoint.is_empty() && matches!(group.kind.name(), "tcp" | "udp" | "unix");
-        match family {
-            "connections" if member.is_empty() => is_connection,
-            "connections" => group.endpoint == member,
-            "accepted" => group.endpoint.strip_prefix("accepted ") == Some(member),
-            "internet" => group.kind.is_internet(),
-            PROCESS_DESCRIPTORS => true,
-            "descriptors" => member.is_empty() || group.kind.name() == member,
-            _ => false,
-        }
-    };
-    let worst = survivors.groups.iter().zip(of_groups).find(|(found, _)| is_counted(found)).map(|(_, finding)| finding);
-    let mut finding = match worst {
-        Some(finding) => finding.clone(),
-        None if survivors.watch_seconds < CLEAN_AFTER_SECONDS || bins.count < looks::SAMPLES_MIN => {
-            let text =
-                format!("{} can't be told yet: seen for {}", series.name, duration_words(survivors.watch_seconds));
-            Finding::new(Verdict::Undecided, &series.name, text)
-        }
-        None => {
-            let text = format!("no leak in {}: nothing that it counts outlived what was closed", series.name);
-            Finding::new(Verdict::Clean, &series.name, text)
-        }
-    };
-    finding.series = Some(series.name.clone());
-    finding
 }
 
 #[cfg(test)]

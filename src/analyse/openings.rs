@@ -15,6 +15,11 @@ const LATER_SHARE_MIN: f64 = 0.2;
 /// In the first minutes, when pools grow to their size, this share.
 const LATER_SHARE_MIN_EARLY: f64 = 1.0 / 3.0;
 
+/// What went on and stopped lasted so long (a pool fills in a few seconds, an incident takes less than one), and filled so
+/// many of twenty equal parts of its own time.
+const WENT_ON_SECONDS: f64 = 10.0;
+const WENT_ON_PARTS: usize = 8;
+
 /// Openings that were left, in seconds since the watch began.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Openings {
@@ -52,6 +57,18 @@ impl Openings {
     /// True where the last of them came in the first half of the time: if it was something, it's over.
     pub(super) fn are_over(&self) -> bool {
         self.seconds.last().is_none_or(|last| *last < self.horizon / 2.0)
+    }
+
+    /// True where they went on as a leak's do from the first to the last of them, whatever came later.
+    pub(super) fn went_on(&self) -> bool {
+        let (first, last) = (self.first(), self.last());
+        let own =
+            Openings { seconds: self.seconds.iter().map(|at| at - first).collect(), horizon: (last - first).max(1e-6) };
+        last - first >= WENT_ON_SECONDS && own.parts() >= WENT_ON_PARTS && own.later_share() >= LATER_SHARE_MIN_EARLY
+    }
+
+    fn last(&self) -> f64 {
+        self.seconds.last().copied().unwrap_or(0.0)
     }
 
     /// How many there are an hour, from the first of them to the horizon.

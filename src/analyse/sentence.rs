@@ -11,33 +11,59 @@ pub(super) fn subject_of(group: &Group) -> String {
 
 /// About one group of lifetimes.
 pub(super) fn of_group(found: &GroupJudgement, exhausts: Option<&Exhaustion>, at: Timestamp) -> String {
-    let things = things(found.group.kind);
     let subject = subject_of(&found.group);
-    let outlived = match (found.closed, found.longest_closed_seconds) {
-        (1.., Some(longest)) => {
-            format!("outlived all {} that were closed (longest {})", found.closed, duration_words(longest))
-        }
-        _ => "came one after another with none ever closed,".into(),
-    };
-    let silence = match found.longest_silence_seconds {
-        Some(silence) => format!("are silent for up to {}", duration_words(silence)),
-        None => format!("are open for up to {}", duration_words(found.oldest_seconds)),
-    };
-    let count = found.leaked.len();
-    match (found.kind, &found.rate) {
-        (Verdict::Leak, rate) => format!(
-            "{} on {subject}{}: {count} of {} open {things} {outlived} and {silence}{}",
-            rate.as_ref().map_or_else(|| "leak".into(), |rate| speed(rate, Unit::Count)),
-            found.since.map(|since| format!(" for {}", duration_words(at.seconds_since(since)))).unwrap_or_default(),
-            found.open,
+    let things = things(found.group.kind);
+    let (count, open) = (found.leaked.len(), found.open);
+    let reason = reason(found);
+    let ago = |since: Timestamp| duration_words(at.seconds_since(since));
+    match (found.kind, found.stopped, found.since) {
+        (Verdict::Leak, Some(stopped), since) => format!(
+            "{count} of {open} open {things} on {subject} were left open and none since {}{}: they {reason}. {REFUTED}",
+            ago(stopped),
+            since.map(|since| format!(", the first {} ago", ago(since))).unwrap_or_default(),
+        ),
+        (Verdict::Leak, None, since) => format!(
+            "{} on {subject}{}: {count} of {open} open {things} {reason}{}. {REFUTED}",
+            found.rate.as_ref().map_or_else(|| "leak".into(), |rate| speed(rate, Unit::Count)),
+            since.map(|since| format!(" for {}", ago(since))).unwrap_or_default(),
             until(exhausts, at),
         ),
+        (Verdict::Plateau, ..) => format!(
+            "{subject} looks drained: all {open} {things} are silent for {} or longer, each opened while earlier ones lay \
+             idle, none was opened since, and the target works on. One that is used again refutes it",
+            duration_words(found.shortest_silence_seconds.unwrap_or(0.0)),
+        ),
         _ => format!(
-            "{subject}: {} of {} open {things} {outlived} and {silence}, but {}",
+            "{subject}: {} of {open} open {things} {reason}, but {}",
             found.suspects,
-            found.open,
             found.doubt.as_deref().unwrap_or("there are few"),
         ),
+    }
+}
+
+/// What ends the suspicion, for whoever looks on.
+const REFUTED: &str = "They are none if they are closed after all or used again";
+
+/// Why the open ones stand out.
+fn reason(found: &GroupJudgement) -> String {
+    let closed = found.closed;
+    let silence =
+        found.longest_silence_seconds.map(|silence| format!("are silent for up to {}", duration_words(silence)));
+    let lasting =
+        || silence.clone().unwrap_or_else(|| format!("are open for up to {}", duration_words(found.oldest_seconds)));
+    match (found.longest_closed_silence_seconds, found.longest_closed_seconds) {
+        (Some(longest), _) if closed > 0 && silence.is_some() => {
+            format!(
+                "{}, none of the {closed} that were closed was for more than {}",
+                lasting(),
+                duration_words(longest)
+            )
+        }
+        (None, Some(longest)) if closed > 0 => {
+            format!("outlived all {closed} that were closed (longest {}) and {}", duration_words(longest), lasting())
+        }
+        _ if closed > 0 => format!("{}, with {closed} closed", lasting()),
+        _ => format!("came one after another with none ever closed, and {}", lasting()),
     }
 }
 

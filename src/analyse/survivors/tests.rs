@@ -1,7 +1,7 @@
 //! Scenes of programs that leak and of healthy ones.
 
 use super::*;
-use crate::model::{Address, Identity, Resource, Tally};
+use crate::model::{Address, Identity, Judged, Kind, Resource, Tally};
 
 /// A resource of a scene: opened and closed at these seconds, used every so many seconds until some moment.
 #[derive(Clone)]
@@ -132,6 +132,8 @@ fn permanent_links_and_old_connections_are_not_flagged() {
     assert_eq!((leaks(&pool, day), flagged(&pool, day)), (false, 0), "a pool's minimum");
     let links: Vec<Life> = (0..20).map(|i| tcp(f64::from(i), None)).collect();
     assert_eq!((leaks(&links, day), flagged(&links, day)), (false, 0), "nothing is ever closed");
+    let told = judged(&links, day).leak_probability;
+    assert!(told.len() == 20 && told.values().all(|probability| *probability < 0.1), "each has a probability");
     let old = with(sparse, (0..40).map(|_| Life { older: true, ..tcp(0.0, None) }));
     assert_eq!((leaks(&old, day), flagged(&old, day)), (false, 0), "older than the recording");
 }
@@ -172,7 +174,10 @@ fn beside_a_leak_a_pool_that_is_used_is_not_flagged() {
 #[test]
 fn where_nothing_is_closed_openings_that_go_on_are_a_leak() {
     let scene: Vec<Life> = (0..300).map(|i| tcp(f64::from(i), None)).collect();
-    assert!(!leaks(&scene, 29.0) && leaks(&scene, 45.0));
+    // Alone, each may be left to a keep-alive of 75 s by habit; beside one that is used again, it's forgotten.
+    assert!(!leaks(&scene, 76.0) && leaks(&scene, 100.0));
+    let beside = with(scene.clone(), [Life { used_until: Some(1e9), ..tcp(0.0, None) }]);
+    assert!(!leaks(&beside, 29.0) && leaks(&beside, 45.0));
     // Subscribers that are added now and then and do talk are none.
     let talking: Vec<Life> = scene.into_iter().map(|life| Life { used_until: Some(1e9), ..life }).collect();
     assert!(!leaks(&talking, 300.0));
@@ -201,4 +206,94 @@ fn what_children_held_when_they_ended_is_not_counted() {
     }
     let found = judge(&population, Some(Timestamp(0)), None, Timestamp::from_seconds(600.0));
     assert!(found.groups.is_empty() && found.open == 0, "{found:?}");
+}
+
+#[test]
+fn a_pool_that_rests_is_no_leak_before_its_idle_timeout() {
+    // Each burst needs more than ever before, so the pool opens some more, and none while one lies idle.
+    let bursts = (0..20).flat_map(|burst| (0..3).map(move |_| f64::from(burst) * 20.0));
+    let pool = bursts.map(|at| Life { used_until: Some(400.5), ..tcp(at, None) });
+    let alone: Vec<Life> = pool.collect();
+    for scene in [alone.clone(), with(traffic(5), alone)] {
+        for at in (420..1_000).step_by(20).map(f64::from) {
+            assert!(!leaks(&scene, at), "at {at} s: {:?}", judged(&scene, at).groups);
+        }
+    }
+}
+
+#[test]
+fn a_leak_that_stopped_stays_leaked() {
+    let short = with(traffic(600), (0..18).map(|i| tcp(f64::from(i) + 0.3, None)));
+    for at in (40..600).step_by(5).map(f64::from) {
+        assert!(leaks(&short, at), "at {at} s: {:?}", judged(&short, at).groups);
+    }
+    let scene = with(traffic(1_200), (0..60).map(|i| tcp(f64::from(i) + 0.3, None)));
+    for at in (40..1_200).step_by(20).map(f64::from) {
+        let found = judged(&scene, at);
+        let found = found.groups.first().unwrap_or_else(|| panic!("clean at {at} s"));
+        assert_eq!(found.kind, Verdict::Leak, "at {at} s: {found:?}");
+    }
+    let few = with(traffic(600), (0..12).map(|i| tcp(1.5 * f64::from(i), None)));
+    assert!(judged(&few, 600.0).groups.iter().any(|found| found.kind == Verdict::Undecided), "neither clean");
+    let found = &judged(&scene, 1_200.0).groups[0];
+    assert_eq!((found.rate.unwrap().per_hour, found.leaked.len()), (0.0, 60));
+    assert!(found.stopped.is_some_and(|stopped| (59.0..60.0).contains(&stopped.seconds())), "{:?}", found.stopped);
+}
+
+#[test]
+fn one_alone_is_leaked_as_soon_as_that_is_sure() {
+    let scene = with(traffic(400), [tcp(30.0, None)]);
+    assert_eq!((flagged(&scene, 100.0), flagged(&scene, 130.0)), (0, 1));
+    let found = judged(&scene, 130.0);
+    assert!(found.leak_probability[&LifetimeId(2_000)] > 0.95);
+    // It's shown, but one is no leak that goes on.
+    assert!(!leaks(&scene, 130.0));
+    let at_start = with(traffic(400), [tcp(3.0, None)]);
+    assert_eq!(flagged(&at_start, 130.0), 0, "a link that is made at the start");
+}
+
+#[test]
+fn what_its_peer_hung_up_on_needs_no_keep_alive_to_be_over() {
+    let accepted: Vec<Life> = (0..60).map(|i| Life { accepted: true, ..tcp(f64::from(i), None) }).collect();
+    let mut population = population(&accepted, 60.0);
+    let at = Timestamp::from_seconds(60.0);
+    let kinds = |population: &Population| -> Vec<Verdict> {
+        judge(population, Some(Timestamp(0)), None, at).groups.iter().map(|found| found.kind).collect()
+    };
+    assert!(!kinds(&population).contains(&Verdict::Leak), "clients may come back");
+    for lifetime in population.open.values_mut() {
+        lifetime.resource.state = Some(crate::model::State::CloseWait);
+    }
+    assert_eq!(kinds(&population), [Verdict::Leak]);
+}
+
+#[test]
+fn a_pool_that_was_drained_is_a_plateau_while_the_target_works_on() {
+    let drained: Vec<Life> = (0..10).map(|i| tcp(30.0 * f64::from(i), None)).collect();
+    let work: Vec<Life> = (0..800).map(f64::from).map(|at| file(at, Some(at + 0.5))).collect();
+    let kind = |scene: &[Life], at: f64| judged(scene, at).groups.first().map(|found| found.kind);
+    let scene = with(drained.clone(), work.clone());
+    assert_eq!(kind(&scene, 800.0), Some(Verdict::Plateau), "{:?}", judged(&scene, 800.0).groups);
+    assert_ne!(kind(&drained, 800.0), Some(Verdict::Plateau), "all of the target rests");
+    let used = with(scene.clone(), [Life { used_until: Some(1e9), ..tcp(5.0, None) }]);
+    assert_ne!(kind(&used, 800.0), Some(Verdict::Plateau), "one is used");
+    // A pool that a batch filled as it needed them, all in use until its end.
+    let resting: Vec<Life> = drained.into_iter().map(|life| Life { used_until: Some(300.0), ..life }).collect();
+    assert_eq!(kind(&with(resting, work), 800.0), Some(Verdict::Undecided));
+}
+
+#[test]
+fn subscribers_with_a_heartbeat_are_not_leaked_between_two_beats() {
+    let scene: Vec<Life> = (0..60)
+        .map(|i| 20.0 * f64::from(i))
+        .map(|at| Life { used_until: Some(1_200.0 - (at * 7.0) % 30.0), ..tcp(at, None) })
+        .collect();
+    assert_eq!((leaks(&scene, 1_200.0), flagged(&scene, 1_200.0)), (false, 0));
+}
+
+#[test]
+fn pipes_that_go_on_are_told_within_a_minute_and_files_are_not() {
+    let pipes = |kind: Kind| (0..60).map(|i| Life { kind, ..file(f64::from(i), None) }).collect::<Vec<Life>>();
+    assert!(leaks(&pipes(Kind::Pipe), 45.0) && leaks(&pipes(Kind::Inotify), 45.0));
+    assert!(!leaks(&pipes(Kind::File), 60.0));
 }
