@@ -11,6 +11,7 @@
 //! | `series`, `views` | the verdict on one series; the views of its floor |
 //! | `trend`, `season`, `steps` | a rise, what repeats and what shifts, by least squares |
 //! | `limits`, `sentence`, `distribution` | when it breaks; in words; intervals |
+//! | `left_open` | what a command that was run left open |
 //! | `ranking` | every process of the machine by what it may be leaking |
 
 mod bins;
@@ -18,6 +19,7 @@ mod census;
 mod distribution;
 mod falls;
 mod fold;
+mod left_open;
 mod limits;
 mod openings;
 mod ranking;
