@@ -1,6 +1,6 @@
 //! What processes of a command held as they ended, as the model has it.
 
-use super::iterator::{Ended, LastLook};
+use super::iterator::{Ended, Held, LastLook, Row};
 use super::pass::connection;
 use super::procfs::{ProcFs, user_name};
 use crate::model::{Ending, HeldAtEnd, Process, ProcessId, Timestamp};
@@ -24,6 +24,7 @@ pub(super) fn endings(
     }
     let clock = clock_gettime(ClockId::Boottime);
     let since_boot = clock.tv_sec as f64 + clock.tv_nsec as f64 / 1e9;
+    let file_of = |held: &Held| held.row().map(Row::file);
     let ending = |it: Ended| {
         let id = proc.name_of(it.pid, it.started);
         let known = known.get(&id).cloned();
@@ -38,8 +39,7 @@ pub(super) fn endings(
         });
         let held = it.held.iter().filter_map(|held| {
             let (resource, fd, access) = connection(held)?;
-            let same =
-                it.held.iter().filter(|other| other.row().map(|row| row.file()) == held.row().map(|row| row.file()));
+            let same = it.held.iter().filter(|other| file_of(other) == file_of(held));
             Some(HeldAtEnd {
                 resource,
                 fd,
