@@ -71,3 +71,46 @@ static __always_inline struct sock *peer_of(struct sock *sk)
 
 	return unix_socket ? unix_socket->peer : NULL;
 }
+
+/* A descriptor and what is behind it; src/sample/iterator/row.rs reads it. */
+struct row {
+	u64 file;         /* address of the struct file: the same for what dup and fork have made */
+	u64 private_data; /* and of what is behind it */
+	u64 inode;
+	u32 fd; /* END in the last row */
+	u32 device;
+	u8 kind;
+	u8 access; /* 1 read, 2 write */
+	u16 family;
+	u16 type;
+	u16 protocol;
+	u8 state;
+	u8 shutdown;
+	u16 local_port;
+	u16 remote_port;
+	u16 flags;
+	u32 last_activity; /* jiffies; 0: never */
+	u32 now;           /* jiffies, in the last row only */
+	union {
+		struct {
+			u8 local[16];
+			u8 remote[16];
+			u64 bytes_sent;
+			u64 bytes_received;
+		};
+		struct {
+			u64 peer_inode;
+			u64 name; /* another once it is bound */
+		};
+		struct {
+			u64 offset;
+			u64 dentry; /* these three are others when the file is renamed or moved */
+			u64 folder;
+			u64 name_hash;
+		};
+	};
+};
+
+/* Flags of a row. */
+#define HAS_PEER 1 /* of a Unix socket */
+#define DELETED 2

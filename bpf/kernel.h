@@ -23,6 +23,7 @@ typedef __s32 s32;
 #define AF_INET 2
 #define AF_INET6 10
 #define SOCK_STREAM 1
+#define IPPROTO_TCP 6
 #define IPPROTO_UDP 17
 #define TCP_ESTABLISHED 1
 #define TCP_CLOSE 7
@@ -67,10 +68,43 @@ struct pid {
 	struct upid numbers[0];
 };
 
+typedef struct {
+	s32 counter;
+} atomic_t;
+
+typedef struct {
+	u32 val;
+} kuid_t;
+
+struct signal_struct {
+	atomic_t live;
+};
+
+struct cred {
+	kuid_t euid;
+};
+
+struct fdtable {
+	u32 max_fds;
+	struct file **fd;
+	unsigned long *open_fds;
+};
+
+struct files_struct {
+	struct fdtable *fdt;
+};
+
 struct task_struct {
 	u32 pid;
 	u32 tgid;
+	int exit_code;
+	u64 start_boottime;
+	char comm[16];
 	struct pid *thread_pid;
+	struct task_struct *group_leader;
+	struct cred *cred;
+	struct files_struct *files;
+	struct signal_struct *signal;
 };
 
 struct super_block {
@@ -102,8 +136,19 @@ struct path {
 	struct dentry *dentry;
 };
 
+typedef struct {
+	long long counter;
+} atomic64_t;
+
+typedef struct {
+	atomic64_t refcnt;
+} file_ref_t;
+
 struct file {
 	u32 f_mode;
+	struct cred *f_cred;
+	file_ref_t f_ref;   /* since 6.13: one less than there are */
+	atomic64_t f_count; /* before */
 	void *private_data;
 	struct inode *f_inode;
 	struct path f_path;
@@ -131,14 +176,6 @@ struct sock_common {
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
 };
-
-typedef struct {
-	s32 counter;
-} atomic_t;
-
-typedef struct {
-	u32 val;
-} kuid_t;
 
 struct kernfs_node {
 	u64 id;
@@ -183,7 +220,12 @@ struct socket_alloc {
 	struct inode vfs_inode;
 };
 
+struct inet_bind_bucket {
+	signed char fastreuse;
+};
+
 struct inet_connection_sock {
+	struct inet_bind_bucket *icsk_bind_hash;
 	u8 icsk_ca_state : 5;
 	struct {
 		u32 lrcvtime;

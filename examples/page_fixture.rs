@@ -301,6 +301,7 @@ fn leak() -> (Report, Vec<Made>) {
             event(590, EventKind::Mark, &format!("deployed 4.2 {NASTY}")),
             event(2_001, EventKind::Started, "worker 3140 started"),
         ],
+        command: None,
         notes: vec![
             format!("Openers are unknown: the ledger needs CAP_BPF. {NASTY}"),
             "7 descriptors of process 3140 could not be read: permission denied.".to_owned(),

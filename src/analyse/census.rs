@@ -4,6 +4,7 @@
 //! saw it, and what lives shorter than a tick may never be seen.
 
 mod counts;
+mod endings;
 mod listeners;
 
 use crate::model::{
@@ -32,6 +33,9 @@ const LATE_INTERVALS: f64 = 1.75;
 /// runner outlives the process that leaked by a moment.
 const ENDED_KEPT: Duration = Duration::from_secs(5);
 
+/// Of a command so many are kept to its end.
+const LEFT_OPEN_MAX: usize = 10_000;
+
 /// The series of counts that there are from the first tick on.
 const ALWAYS_COUNTED: [&str; 3] = ["connections", "descriptors", "internet"];
 
@@ -52,6 +56,16 @@ pub struct Census {
     ended: Vec<LifetimeId>,
     /// Seen with nobody at the tick before: when, and when it was last seen with somebody.
     unheld: HashMap<LifetimeId, (Timestamp, Option<Timestamp>)>,
+    /// What was there before the target was started and came to it by inheritance.
+    inherited: HashSet<Identity>,
+    /// What its opener held at its own end.
+    left: HashSet<Identity>,
+    /// What was held by a process that a signal killed.
+    killed: HashSet<Identity>,
+    /// Lifetimes that end with their process are kept to the end of the watch.
+    keeps_ended: bool,
+    /// The kernel tells of each process what it held at its end.
+    sees_endings: bool,
     listeners: Listeners,
     counts: Counts,
     next_lifetime: u64,
@@ -77,6 +91,11 @@ impl Census {
             open: HashMap::new(),
             ended: Vec::new(),
             unheld: HashMap::new(),
+            inherited: HashSet::new(),
+            left: HashSet::new(),
+            killed: HashSet::new(),
+            keeps_ended: false,
+            sees_endings: false,
             listeners: Listeners::default(),
             counts: Counts::default(),
             next_lifetime: 1,
@@ -95,9 +114,17 @@ impl Census {
         self.every = every;
     }
 
+    /// A census of a command that is about to start: `inherited` is what was open before. What its processes leave open is
+    /// kept to the end.
+    pub fn begin_command(&mut self, inherited: impl IntoIterator<Item = Identity>) {
+        self.inherited.extend(inherited);
+        self.keeps_ended = true;
+    }
+
     /// What `snapshot` adds. `population` is what was open before it, with every earlier tick applied.
     pub fn advance(&mut self, snapshot: &Snapshot, population: &Population) -> Tick {
         let mut tick = Tick { at: snapshot.at, notes: snapshot.unseen.clone(), ..Tick::default() };
+        self.follow_endings(snapshot, population, &mut tick);
         let keys = self.follow_processes(snapshot, &mut tick);
         self.follow_resources(snapshot, population, &mut tick);
         if !keys.is_empty() || !snapshot.unreadable.is_empty() {
@@ -245,6 +272,11 @@ impl Census {
             [] => self.running.is_empty(),
             holders => !holders.iter().any(runs),
         };
+        let is_witnessed = self.sees_endings && lifetime.resource.is_connection();
+        if orphaned && is_witnessed && !self.left.contains(&lifetime.resource.identity) {
+            let killed = self.killed.remove(&lifetime.resource.identity);
+            return Lifetime { ended_with_process: killed, ..ended(lifetime, Some(at), self.last_at) };
+        }
         if orphaned {
             self.ended.push(lifetime.id);
             return Lifetime { ended_with_process: true, ..ended(lifetime, None, self.last_at) };
@@ -257,8 +289,10 @@ impl Census {
         if snapshot.processes.is_empty() {
             return Vec::new();
         }
+        let keeps = self.keeps_ended && self.ended.len() < LEFT_OPEN_MAX;
         let forgotten = self.ended.extract_if(.., |id| {
-            population.open.get(id).is_none_or(|it| it.last_seen + ENDED_KEPT + 2 * self.every < snapshot.at)
+            let is_old = |it: &Lifetime| it.last_seen + ENDED_KEPT + 2 * self.every < snapshot.at;
+            population.open.get(id).is_none_or(|it| is_old(it) && !(keeps && it.resource.is_connection()))
         });
         let forgotten = forgotten.filter_map(|id| population.open.get(&id));
         forgotten.map(|it| ended(it, Some(snapshot.at), Some(it.last_seen))).collect()
@@ -269,13 +303,14 @@ impl Census {
         let id = LifetimeId(self.next_lifetime);
         self.next_lifetime += 1;
         let last_active = last_active(&sighting.resource, at);
+        let is_inherited = self.inherited.contains(&sighting.resource.identity);
         // It carried something before we saw it: so it was open by then.
         let opened = last_active.map_or(at, |active| active.min(at));
         Lifetime {
             id,
             holders: self.holders(sighting),
             accepted_by: self.listeners.accepted(&sighting.resource),
-            opened_after: self.last_at,
+            opened_after: self.last_at.filter(|_| !is_inherited),
             opened: self.last_at.map_or(opened, |last| opened.max(last)),
             opened_exact: false,
             last_seen: at,

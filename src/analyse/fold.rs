@@ -1,7 +1,7 @@
 //! All that is known by now, as a fold over ticks. A live view and a replay are this same code: live, ticks come as they
 //! are taken; in a replay the facts come from the recording and only the samples are folded again.
 
-use super::Analysis;
+use super::{Analysis, left_open};
 use crate::model::{
     EventKind, Finding, Population, Report, Series, SeriesKey, Target, Tick, Timestamp, Verdict, VerdictChange,
 };
@@ -94,6 +94,7 @@ impl Fold {
         report.events.extend(tick.events.iter().cloned());
         forget_oldest(&mut report.events);
         forget_oldest(&mut report.gaps);
+        report.command = tick.command.clone().or(report.command.take());
         report.cost = tick.cost.or(report.cost);
         report.every_seconds = tick.every.map(|every| every.as_secs_f64()).or(report.every_seconds);
         report.population.apply(tick);
@@ -126,6 +127,7 @@ impl Fold {
     pub fn judge(&mut self) -> Option<VerdictChange> {
         let report = &mut self.report;
         report.judged = self.analysis.judge(report.to, &report.population, &report.limits);
+        left_open::judge(report);
         if report.judged.findings.is_empty() {
             let nothing = Finding::new(Verdict::Undecided, "", "nothing was seen yet");
             report.judged.findings.push(nothing);

@@ -13,6 +13,7 @@
 //! | `views`, `start` | the views of its floor; what rises because it begins |
 //! | `trend`, `season`, `steps` | a rise, what repeats and what shifts, by least squares |
 //! | `limits`, `sentence`, `distribution` | when it breaks; in words; intervals |
+//! | `left_open` | what a command that was run left open |
 //! | `ranking` | every process of the machine by what it may be leaking |
 
 mod bins;
@@ -20,6 +21,7 @@ mod census;
 mod distribution;
 mod falls;
 mod fold;
+mod left_open;
 mod lifetimes;
 mod limits;
 mod looks;

@@ -247,6 +247,12 @@ pub(crate) struct RunArgs {
     /// Exit with 3 where it leaks, with 4 where that is undecided
     #[arg(long)]
     pub(crate) fail_on_leak: bool,
+    /// Look again so long after the end at what outlives the command, with --fail-on-leak
+    #[arg(long, value_name = "TIME", default_value = "2s")]
+    pub(crate) settle: String,
+    /// A known pool that may be open at the end: KIND[:PORT, :ADDRESS:PORT or :PATH]<=N, as tcp:5432<=5
+    #[arg(long, value_name = "POOL<=N")]
+    pub(crate) allow: Vec<String>,
     /// The command and its arguments
     #[arg(last = true, required = true, value_name = "CMD")]
     pub(crate) command: Vec<std::ffi::OsString>,

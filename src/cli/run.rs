@@ -6,7 +6,7 @@ use super::options::{self, SamplingOptions};
 use super::session::Session;
 use super::wake::{Schedule, Wake};
 use super::{called_as, talk};
-use crate::model::Verdict;
+use crate::model::{Allowance, CommandRun, Verdict};
 use crate::present::live::Silent;
 use crate::present::text;
 use crate::sample::ProcFs;
@@ -16,7 +16,7 @@ use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A test is over in seconds.
 const EVERY_DEFAULT: Duration = Duration::from_millis(250);
@@ -27,6 +27,9 @@ pub(crate) fn run(typed: &RunArgs) -> Result<u8, Failure> {
     let Some((program, arguments)) = typed.command.split_first() else {
         return Err(Failure::usage("run needs a command").hint("unclosed run -- ./test-suite"));
     };
+    let settle_time = options::duration("--settle", &typed.settle)?;
+    let allowed = typed.allow.iter().map(|text| allowance(text)).collect::<Result<_, _>>()?;
+    let run = CommandRun { settle_seconds: settle_time.as_secs_f64(), allowed, ..CommandRun::default() };
     let name = Path::new(program).file_name().unwrap_or(program).to_string_lossy().into_owned();
     let file = typed.sampling.output.clone().map_or_else(|| options::default_recording(&name, None), Ok)?;
     // Before the command starts, so that none of its signals is missed and a recording that can't be is told first.
@@ -35,6 +38,15 @@ pub(crate) fn run(typed: &RunArgs) -> Result<u8, Failure> {
     let nobody = options::target(&proc, &Selector { children: true, ..Selector::default() })?;
     let recording = Session::create_recording(&file, &options, &name)?;
     let mut session = Session::new(&options, nobody, &name, true, Some(recording), "")?;
+    if typed.fail_on_leak {
+        // Before the command starts, so that what it inherits is none of its own.
+        if let Some(why) = session.begin_command(run) {
+            talk(&format!(
+                "unclosed: what a process holds as it ends can't be seen: {why}. `unclosed doctor` tells what it takes."
+            ));
+        }
+        session.tick(&mut Silent)?;
+    }
     let child = Command::new(program).args(arguments).spawn();
     let mut child = match child {
         Ok(child) => child,
@@ -46,8 +58,11 @@ pub(crate) fn run(typed: &RunArgs) -> Result<u8, Failure> {
             return Err(Failure { code, ..failure });
         }
     };
-    session.target.adopt(child.id());
+    session.command_has_started(child.id());
     let status = follow(&mut session, &mut schedule, &mut child)?;
+    if typed.fail_on_leak {
+        settle(&mut session, &mut schedule, settle_time)?;
+    }
     let (report, owed) = session.finish();
     let mut summary = Vec::new();
     text::summary(&mut summary, &report)?;
@@ -75,6 +90,7 @@ fn follow(session: &mut Session, schedule: &mut Schedule, child: &mut Child) -> 
             Wake::Signal { number: SIGCHLD, .. } | Wake::Ended => {
                 if let Some(status) = child.try_wait()? {
                     // What it left behind at its end, and who runs on.
+                    session.command_has_ended();
                     session.tick(&mut Silent)?;
                     return Ok(status);
                 }
@@ -93,6 +109,31 @@ fn follow(session: &mut Session, schedule: &mut Schedule, child: &mut Child) -> 
             }
         }
     }
+}
+
+/// Looks again at what outlives the command, until nothing does or the time is over.
+fn settle(session: &mut Session, schedule: &mut Schedule, time: Duration) -> Result<(), Failure> {
+    let until = Instant::now() + time;
+    schedule.set_every(session.every().min(time));
+    loop {
+        match schedule.wait() {
+            Wake::Tick | Wake::Over => {
+                if !session.tick(&mut Silent)? || Instant::now() >= until {
+                    return Ok(());
+                }
+            }
+            Wake::Signal { number: SIGCHLD, .. } | Wake::Ended => {}
+            // Whoever is at the terminal has waited enough.
+            Wake::Signal { .. } => return Ok(()),
+        }
+    }
+}
+
+fn allowance(text: &str) -> Result<Allowance, Failure> {
+    Allowance::parse(text).map_err(|why| {
+        let hint = "write it as 'tcp:5432<=5', 'tcp:10.0.0.5:5432<=5', 'unix:/run/db.sock<=2' or 'unix<=3'";
+        Failure::usage(format!("--allow {text:?}: {why}")).hint(hint)
+    })
 }
 
 /// The code a shell gives: the command's own, or 128 and the signal that killed it.

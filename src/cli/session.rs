@@ -7,7 +7,7 @@ use super::options::SamplingOptions;
 use super::talk;
 use super::wake::{Schedule, Wake};
 use crate::analyse::{Census, Fold};
-use crate::model::{Event, EventKind, Report, SeriesKey, Tick, Timestamp};
+use crate::model::{CommandRun, Event, EventKind, Report, SeriesKey, Tick, Timestamp};
 use crate::present::live::Live;
 use crate::sample::{ProcFs, Sampler, TargetProcesses, own_cost, own_readings};
 use crate::store::{Backlog, StoreError, Writer, Written};
@@ -34,6 +34,7 @@ pub(crate) struct Session {
     /// A process of the target ran at the last tick.
     runs: bool,
     messages: Vec<String>,
+    command: Option<CommandRun>,
     on_leak: Option<OnLeak>,
     budget: Budget,
 }
@@ -62,6 +63,7 @@ impl Session {
             follows,
             runs: false,
             messages: Vec::new(),
+            command: None,
             budget: Budget::new(options.every, options.max_cost),
             on_leak: options.on_leak.clone().map(OnLeak::start),
         })
@@ -70,6 +72,29 @@ impl Session {
     /// Makes the recording of a target called `name`.
     pub(crate) fn create_recording(file: &Path, options: &SamplingOptions, name: &str) -> Result<Writer, Failure> {
         Ok(Writer::create(file, options.every, name, options.retention)?)
+    }
+
+    /// A command is about to start that is judged at its end: takes its baseline. Says why where its processes can't be seen
+    /// at their ends.
+    pub(crate) fn begin_command(&mut self, mut command: CommandRun) -> Option<String> {
+        self.census.begin_command(self.sampler.inherited());
+        let refused = self.sampler.begin_last_look().err().map(|error| error.to_string());
+        command.has_last_look = refused.is_none();
+        self.command = Some(command);
+        refused
+    }
+
+    /// It has been started.
+    pub(crate) fn command_has_started(&mut self, pid: u32) {
+        self.sampler.command_has_started();
+        self.target.adopt(pid);
+    }
+
+    /// It has ended, before the tick that comes next.
+    pub(crate) fn command_has_ended(&mut self) {
+        if let Some(command) = self.fold.report().command.clone() {
+            self.command = Some(CommandRun { ended: Some(Timestamp(i64::MAX)), ..command });
+        }
     }
 
     /// Ticks until the target ends, a signal comes or the time is over.
@@ -89,6 +114,9 @@ impl Session {
 
     /// Takes one tick. False where the target has ended.
     pub(crate) fn tick(&mut self, live: &mut dyn Live) -> Result<bool, Failure> {
+        for pid in self.sampler.followed() {
+            self.target.adopt(pid);
+        }
         let members = self.target.members();
         let mut snapshot = self.sampler.sample(&members, self.clock.now());
         if self.target.left_out > 0 {
@@ -105,6 +133,8 @@ impl Session {
         let mut cost = own_cost();
         snapshot.readings.extend(own_readings(&cost));
         let mut tick = self.census.advance(&snapshot, self.fold.population());
+        tick.command =
+            self.command.take().map(|command| CommandRun { ended: command.ended.map(|_| tick.at), ..command });
         cost.share = self.budget.spend(tick.at, cost.cpu_seconds);
         tick.cost = Some(cost);
         self.keep_within_budget(&mut tick);

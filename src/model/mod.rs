@@ -5,6 +5,7 @@
 //! person is shown at the end is a [`Report`].
 
 mod address;
+mod command_run;
 mod detail;
 mod finding;
 mod holdings;
@@ -21,6 +22,7 @@ mod tick;
 mod time;
 
 pub use address::Address;
+pub use command_run::{Allowance, CommandRun};
 pub use detail::{Detail, PipeEnd};
 pub use finding::{Exhaustion, Finding, Rate, Verdict};
 pub use holdings::{HoldingProcess, MachineSnapshot, ProcessHoldings};
@@ -31,7 +33,7 @@ pub use process::{Process, ProcessId, ProcessKey};
 pub use report::{Judged, Report, SeriesReport, Target, VerdictChange};
 pub use resource::{Access, Activity, Identity, Kind, Resource, SocketType, State, UnixPeer};
 pub use series::{Gap, Limit, Points, Series, SeriesKey, Unit};
-pub use snapshot::{Descriptor, Reading, Sighting, Snapshot};
+pub use snapshot::{Descriptor, Ending, HeldAtEnd, Reading, Sighting, Snapshot};
 pub(crate) use splitmix::splitmix64;
 pub use tick::{Closing, Cost, Event, EventKind, Tick, Traffic};
 pub use time::{Timestamp, duration_words};

@@ -1,7 +1,8 @@
 //! All that a person is shown of a recording, at its end or at any moment before it.
 
 use super::{
-    Cost, Event, Finding, Gap, LifetimeId, Limit, Population, Process, ProcessKey, Series, Timestamp, Verdict,
+    CommandRun, Cost, Event, Finding, Gap, LifetimeId, Limit, Population, Process, ProcessKey, Series, Timestamp,
+    Verdict,
 };
 use std::collections::BTreeMap;
 
@@ -86,6 +87,8 @@ pub struct Report {
     pub limits: Vec<Limit>,
     /// What happened meanwhile.
     pub events: Vec<Event>,
+    /// The command that was run, where one is judged at its end.
+    pub command: Option<CommandRun>,
     /// What could not be seen or was skipped, and why.
     pub notes: Vec<String>,
     /// What watching cost.

@@ -28,6 +28,40 @@ pub struct Snapshot {
     pub unseen: Vec<String>,
     /// Processes of the target that run, and whose descriptors could not be read this time: what they held stands.
     pub unreadable: Vec<ProcessId>,
+    /// Processes of the target that have ended, as the kernel saw them at that moment. Empty where it isn't asked.
+    pub endings: Vec<Ending>,
+    /// True where all that end are told in `endings`.
+    pub sees_endings: bool,
+}
+
+/// A process at its end.
+#[derive(Clone, Debug)]
+pub struct Ending {
+    /// Which; it may never have been read before.
+    pub process: Process,
+    /// When.
+    pub at: Timestamp,
+    /// True where a signal killed it: it had no time to close anything.
+    pub killed: bool,
+    /// The connections that it held.
+    pub held: Vec<HeldAtEnd>,
+}
+
+/// A connection that a process held at its end.
+#[derive(Clone, Debug)]
+pub struct HeldAtEnd {
+    /// What it is.
+    pub resource: Resource,
+    /// Its descriptor.
+    pub fd: i32,
+    /// How it could be used.
+    pub access: Option<Access>,
+    /// True where the process itself opened it.
+    pub opened_by_it: bool,
+    /// True where it had a name or port of its own, as what was accepted has.
+    pub bound: bool,
+    /// True where others hold it still.
+    pub shared: bool,
 }
 
 /// A resource as it is now, and who holds it.

@@ -1,6 +1,8 @@
 //! What one tick adds to what is known: the step of the fold, live and in replay.
 
-use super::{Activity, Gap, Lifetime, LifetimeId, Limit, Process, ProcessKey, Series, SeriesKey, Timestamp};
+use super::{
+    Activity, CommandRun, Gap, Lifetime, LifetimeId, Limit, Process, ProcessKey, Series, SeriesKey, Timestamp,
+};
 use std::time::Duration;
 
 /// One tick.
@@ -30,6 +32,8 @@ pub struct Tick {
     pub limits: Vec<Limit>,
     /// What happened.
     pub events: Vec<Event>,
+    /// The run that is recorded, where that is new or has changed.
+    pub command: Option<CommandRun>,
     /// What could not be seen, one sentence each.
     pub notes: Vec<String>,
     /// What watching has cost so far.

@@ -6,6 +6,7 @@ mod descriptors;
 mod holdings;
 mod iterator;
 mod join;
+mod last_look;
 mod limits;
 mod machine;
 mod memory;
@@ -30,10 +31,11 @@ pub use resolve::Resolver;
 pub use target::{CommandPattern, Pattern, Rule, RuleError, TargetProcesses};
 pub use way::{Source, SourceError};
 
-use crate::model::{Process, ProcessId, Reading, Sighting, Snapshot, Timestamp, Unit};
+use crate::model::{Identity, Process, ProcessId, Reading, Sighting, Snapshot, Timestamp, Unit};
 use closed::{Around, ClosedProcesses};
 use descriptors::inotify_limits;
 use holdings::Holdings;
+use iterator::{LastLook, Unavailable};
 use memory::Memory;
 use metrics::MetricWorkers;
 use std::collections::{HashMap, HashSet};
@@ -59,6 +61,7 @@ pub struct Sampler {
     closed: ClosedProcesses,
     metrics: MetricWorkers,
     processes: HashMap<ProcessId, Process>,
+    last_look: Option<LastLook>,
 }
 
 impl Sampler {
@@ -74,6 +77,7 @@ impl Sampler {
             closed: ClosedProcesses::default(),
             metrics: MetricWorkers::start(Vec::new(), Duration::ZERO),
             processes: HashMap::new(),
+            last_look: None,
         })
     }
 
@@ -81,6 +85,36 @@ impl Sampler {
     pub fn and_metrics(mut self, metrics: Vec<Metric>, limit: Duration) -> Self {
         self.metrics = MetricWorkers::start(metrics, limit);
         self
+    }
+
+    /// What a command inherits that we start now: all that we have open.
+    pub fn inherited(&mut self) -> Vec<Identity> {
+        let Ok(own) = self.proc.identify(std::process::id()) else { return Vec::new() };
+        let mut holdings = Holdings::default();
+        if self.way.read(std::slice::from_ref(&own), Timestamp(0)).iter().all(Result::is_ok) {
+            self.way.tell(&own, &mut holdings);
+        }
+        self.way.forget(own.pid);
+        holdings.changes().touched
+    }
+
+    /// Has the kernel tell of each process of a command what it holds as it ends. Fails where BPF isn't allowed.
+    pub fn begin_last_look(&mut self) -> Result<(), SourceError> {
+        let looks = LastLook::open()?;
+        looks.is_about_to_start().map_err(Unavailable::other)?;
+        self.last_look = Some(looks);
+        Ok(())
+    }
+
+    /// The command has been started: what we start from now on is none of it.
+    pub fn command_has_started(&mut self) {
+        // Without it no more would be followed than what we start ourselves.
+        let _ = self.last_look.as_ref().map(LastLook::has_started);
+    }
+
+    /// The processes of the command that run, also orphans.
+    pub fn followed(&self) -> Vec<u32> {
+        self.last_look.as_ref().and_then(|looks| looks.running().ok()).unwrap_or_default()
     }
 
     /// How descriptors are read, for a person.
@@ -120,6 +154,12 @@ impl Sampler {
                 snapshot.readings.push(Reading { series: "inotify_watches".into(), unit: Unit::Count, value });
                 snapshot.limits.append(&mut inotify_limits(&self.proc));
             }
+        }
+        if let Some(looks) = &mut self.last_look {
+            // After all were read: whoever was found to have ended is in it.
+            let (endings, unseen) = last_look::endings(looks, &self.proc, &self.processes, at);
+            (snapshot.endings, snapshot.sees_endings) = (endings, true);
+            snapshot.unseen.extend(unseen);
         }
         snapshot.unseen.extend(self.way.notes());
         self.metrics.finish(&mut snapshot.readings);

@@ -9,12 +9,12 @@
 
 use super::descriptors::{DescriptorReader, SOCKET_IDENTITY, Slot, Turn};
 use super::holdings::Seen;
-use super::iterator::{Clock, FileIterator, FileKind, ROW_BYTES, Row, SocketDetail};
+use super::iterator::{Clock, FileIterator, FileKind, Held, ROW_BYTES, Row, SocketDetail};
 use super::join::{kind_of_protocol, resource_of};
 use super::procfs::{ProcFs, ReadError};
 use super::sockets::{CONGESTION_STATES, CgroupPaths, SocketReader, unix_name};
 use crate::model::{
-    Activity, Address, Descriptor, Detail, Identity, Kind, ProcessId, Resource, SocketType, Timestamp, UnixPeer,
+    Access, Activity, Address, Descriptor, Detail, Identity, Kind, ProcessId, Resource, SocketType, Timestamp, UnixPeer,
 };
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -394,6 +394,15 @@ fn socket(row: Row, identity: Identity, clock: Option<Clock>, besides: Option<&B
         resource.remote = row.remote();
     }
     resource
+}
+
+/// A connection as its process held it at its end, with its descriptor.
+pub(super) fn connection(held: &Held) -> Option<(Resource, i32, Option<Access>)> {
+    let row = held.row()?;
+    let peer_name = held.peer_name().and_then(unix_name).map(Address::Unix);
+    let besides = Besides { name: None, peer_name, protocol: String::new(), detail: None };
+    let identity = Identity(SOCKET_IDENTITY, row.inode());
+    Some((socket(row, identity, Some(held.clock()), Some(&besides)), row.fd(), row.access()))
 }
 
 /// Anything but a socket: what `/proc` says of it, or the little that the row does.

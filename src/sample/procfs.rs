@@ -214,6 +214,17 @@ impl ProcFs {
         Ok(ProcessId { boot_id: self.boot_id.clone(), pid, start_ticks: stat.start_ticks })
     }
 
+    /// The lasting name of a process that started so many nanoseconds after the machine.
+    pub(super) fn name_of(&self, pid: u32, started_ns: u64) -> ProcessId {
+        let start_ticks = started_ns / (1_000_000_000 / self.ticks_per_second as u64).max(1);
+        ProcessId { boot_id: self.boot_id.clone(), pid, start_ticks }
+    }
+
+    /// When it started, by the wall clock.
+    pub(super) fn started(&self, id: &ProcessId) -> Timestamp {
+        Timestamp::from_seconds(self.boot_seconds + id.start_ticks as f64 / self.ticks_per_second)
+    }
+
     /// True where some thread runs on: of a process whose first thread has ended, which then looks like one that has.
     pub(super) fn has_living_thread(&self, pid: u32) -> bool {
         let threads = fs::read_dir(self.folder(pid).join("task")).into_iter().flatten().flatten();
@@ -240,13 +251,12 @@ impl ProcFs {
         let Status { uid, name, .. } = self.status(id.pid)?;
         let command = self.text(id.pid, "cmdline").unwrap_or_default();
         let command = command.trim_end_matches('\0').replace('\0', " ");
-        let started = self.boot_seconds + id.start_ticks as f64 / self.ticks_per_second;
         Ok(Process {
             command: if command.is_empty() { name.clone() } else { command },
             name,
             uid,
             user: user_name(uid).unwrap_or_else(|| uid.to_string()),
-            started: Timestamp::from_seconds(started),
+            started: self.started(id),
             ended: None,
             id: id.clone(),
         })

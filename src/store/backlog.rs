@@ -169,6 +169,7 @@ impl Owed {
             notes,
             cost,
             every,
+            command,
         } = next.tick;
         let tick = &mut self.tick;
         // What it had carried before is told again, by either list.
@@ -193,6 +194,7 @@ impl Owed {
         tick.notes.extend(notes);
         tick.cost = cost.or(tick.cost);
         tick.every = every.or(tick.every);
+        tick.command = command.or(tick.command.take());
         self.verdicts.extend(next.verdicts);
         for (group, added) in next.tallies {
             let tally = self.tallies.entry(group).or_default();

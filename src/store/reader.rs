@@ -149,6 +149,7 @@ impl Recording {
             to: Timestamp(to.unwrap_or(0)),
             ticks: ticks.unwrap_or(0) as u64,
             every_seconds: self.fact("every_seconds")?,
+            command: self.fact::<String>("command")?.and_then(|command| serde_json::from_str(&command).ok()),
             gaps: self.rows("SELECT series, since, until, reason FROM gap ORDER BY since", |row| {
                 let series: String = row.get(0)?;
                 let series = (!series.is_empty()).then_some(series);

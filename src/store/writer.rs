@@ -260,6 +260,10 @@ pub(super) fn write_facts(transaction: &Transaction, tick: &Tick) -> rusqlite::R
             cost.descriptors.map(|count| count as i64)
         ])?;
     }
+    // Plain names and numbers: it always has a JSON.
+    if let Some(command) = tick.command.as_ref().and_then(|command| serde_json::to_string(command).ok()) {
+        transaction.prepare_cached("INSERT OR REPLACE INTO recording VALUES ('command', ?)")?.execute([command])?;
+    }
     if let Some(every) = tick.every {
         transaction
             .prepare_cached("UPDATE recording SET value = ? WHERE name = 'every_seconds'")?

@@ -1,8 +1,9 @@
 //! `run -- CMD`: the command is what it would be without us, and is judged at its end.
 
-use crate::act::{Folder, Run, has, leak_in, shown, skip, until};
+use crate::act::{AS_NOBODY, Folder, Run, has, is_root, leak_in, leaked_of, shown, skip, until};
 use crate::leakers::Churn;
 use rustix::process::{Pid, Signal, kill_process};
+use std::net::TcpListener;
 
 /// `run` of a shell's line, recorded in a file of the folder.
 fn run(folder: &Folder, line: &str) -> Run {
@@ -19,10 +20,12 @@ fn the_commands_exit_code_and_output_are_its_own() {
 }
 
 #[test]
-fn a_command_that_is_fine_is_fine_and_undecided_where_that_is_asked() {
+fn a_command_that_is_fine_is_fine() {
     let folder = Folder::new();
     run(&folder, "true").done().ok();
-    Run::it("run --fail-on-leak -- true").done().code(4);
+    if is_root() {
+        Run::it("run --fail-on-leak -- true").done().ok();
+    }
     Run::it("run --fail-on-leak -- false").done().code(1);
 }
 
@@ -112,4 +115,148 @@ fn a_command_killed_from_outside_is_noticed_at_once() {
     until("the first tick", || (shown(&file)["ticks"].as_u64()? > 0).then_some(()));
     kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
     running.done().code(128 + 9);
+}
+
+/// A server that takes connections and keeps them, for as long as the case lasts.
+fn server() -> (u16, TcpListener) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    (listener.local_addr().unwrap().port(), listener)
+}
+
+/// A Python program that connects to the port so many times, as `open`, and goes on as told.
+fn client(port: u16, count: usize, rest: &str) -> String {
+    format!(
+        "import socket, os, sys, time\nopen = [socket.create_connection(('127.0.0.1', {port})) for _ in range({count})]\n{rest}\nsys.stdout.flush()\nos._exit(0)"
+    )
+}
+
+/// `run --fail-on-leak` of a Python program.
+fn judged(flags: &str, file: &std::path::Path, program: &str) -> Run {
+    Run::it("run --fail-on-leak").and(flags).output(file).and("-- python3 -c").and_whole(program)
+}
+
+#[test]
+fn one_connection_that_is_left_at_the_exit_is_enough() {
+    if !is_root() || !has("python3") {
+        skip!("it takes root and python3");
+    }
+    let (folder, (port, _server)) = (Folder::new(), server());
+    let file = folder.file("r.unclosed");
+    let endpoint = format!("127.0.0.1:{port}");
+    judged("", &file, &client(port, 1, "")).done().code(3).complains(&["1 connection to tcp", &endpoint, "left open"]);
+    let report = shown(&file);
+    assert_eq!(report["verdict"]["kind"], "leak");
+    assert_eq!(report["verdict"]["rate_per_hour"], serde_json::Value::Null);
+    let leaked = leaked_of(&report);
+    assert_eq!((leaked.len(), leaked[0]["remote"].as_str()), (1, Some(endpoint.as_str())));
+    assert_eq!(report["findings"][0]["evidence"], serde_json::json!([leaked[0]["id"]]));
+    Run::it("show --fail-on-leak").file(&file).done().code(3);
+}
+
+#[test]
+fn what_is_closed_just_before_the_exit_is_not_left_open() {
+    if !is_root() || !has("python3") {
+        skip!("it takes root and python3");
+    }
+    let (folder, (port, _server)) = (Folder::new(), server());
+    for round in 0..20 {
+        let closes = client(port, 3, "for one in open: one.close()");
+        judged("--every 50ms", &folder.file(&round.to_string()), &closes).done().ok();
+    }
+}
+
+#[test]
+fn a_known_pool_is_allowed_and_what_is_beyond_it_is_not() {
+    if !is_root() || !has("python3") {
+        skip!("it takes root and python3");
+    }
+    let (folder, (port, _server)) = (Folder::new(), server());
+    let run = |name: &str, flags: String| judged(&flags, &folder.file(name), &client(port, 5, "")).done();
+    run("a", format!("--allow tcp:{port}<=5")).ok().complains(&["5 that --allow"]);
+    run("b", "--allow tcp<=5".to_owned()).ok();
+    run("c", format!("--allow tcp:{port}<=3")).code(3);
+    assert_eq!(leaked_of(&shown(&folder.file("c"))).len(), 2);
+    run("d", String::new()).code(3);
+    run("e", "--allow tcp:5432".to_owned()).fails(2, &["<=", "tcp:5432<=5"]);
+}
+
+#[test]
+fn what_outlives_the_command_has_time_to_close() {
+    if !is_root() || !has("python3") {
+        skip!("it takes root and python3");
+    }
+    let (folder, (port, _server)) = (Folder::new(), server());
+    // The parent waits for the word that the child has connected.
+    let daemon = |rest: &str| {
+        format!(
+            "import os, socket, sys, time\nr, w = os.pipe()\nif os.fork():\n  os.read(r, 1)\n  os._exit(0)\nos.setsid()\nopen = socket.create_connection(('127.0.0.1', {port}))\nos.write(w, b'x')\n{rest}"
+        )
+    };
+    judged("--settle 5s", &folder.file("a"), &daemon("time.sleep(0.5)\nopen.close()")).done().ok();
+    judged("--settle 1s", &folder.file("b"), &daemon("time.sleep(6)")).done().code(3);
+}
+
+#[test]
+fn what_was_inherited_is_not_the_commands() {
+    if !is_root() || !has("python3") {
+        skip!("it takes root and python3");
+    }
+    let (folder, (port, _server)) = (Folder::new(), server());
+    let file = folder.file("r.unclosed");
+    // A shell of Python that has a connection open, inherited by us and by the command.
+    let starts = format!(
+        "import os, socket\nopen = socket.create_connection(('127.0.0.1', {port}))\nopen.set_inheritable(True)\nos.execv(os.environ['unclosed'], ['unclosed', 'run', '--fail-on-leak', '--output', {:?}, '--', 'sleep', '0.3'])",
+        file.display().to_string()
+    );
+    Run::program("python3", ["-c", &starts]).env("unclosed", env!("CARGO_BIN_EXE_unclosed")).done().ok();
+}
+
+#[test]
+fn a_grandchild_that_no_tick_saw_is_seen_at_its_end() {
+    if !is_root() || !has("python3") {
+        skip!("it takes root and python3");
+    }
+    let (folder, (port, _server)) = (Folder::new(), server());
+    let file = folder.file("r.unclosed");
+    let leaks = client(port, 1, "");
+    // The baseline and the last tick are all that an interval of an hour has.
+    let nested = format!("import subprocess, sys\nsubprocess.run([sys.executable, '-c', {leaks:?}], check=True)");
+    judged("--every 1h", &file, &nested).done().code(3);
+    assert_eq!(leaked_of(&shown(&file)).len(), 1);
+}
+
+#[test]
+fn one_that_a_signal_kills_has_left_nothing() {
+    if !is_root() || !has("python3") {
+        skip!("it takes root and python3");
+    }
+    let (folder, (port, _server)) = (Folder::new(), server());
+    let killed = client(port, 2, "os.kill(os.getpid(), 9)");
+    let nested = format!("import subprocess, sys\nsubprocess.run([sys.executable, '-c', {killed:?}])");
+    judged("", &folder.file("r"), &nested).done().ok();
+}
+
+#[test]
+fn without_privilege_what_may_have_been_closed_is_undecided() {
+    if !is_root() || !has("python3") || !has("setpriv") {
+        skip!("it takes root, python3 and setpriv");
+    }
+    let (folder, (port, _server)) = (Folder::new(), server());
+    let program = folder.program_for_all();
+    let run = |name: &str, rest: &str| {
+        let words: Vec<&str> = AS_NOBODY.split(' ').collect();
+        let output = format!("--output={}", folder.file(name).display());
+        Run::program(words[0], &words[1..])
+            .file(&program)
+            .and("run --fail-on-leak --every 50ms")
+            .and(&output)
+            .and("-- /usr/bin/python3 -c")
+            .and_whole(&client(port, 1, rest))
+            .done()
+    };
+    if !std::path::Path::new("/usr/bin/python3").exists() {
+        skip!("there is no python3 that anybody may run");
+    }
+    run("a", "time.sleep(1)").code(4).complains(&["maybe closed before its end", "CAP_BPF"]);
+    run("b", "open[0].close()\ntime.sleep(1)").ok();
 }

@@ -56,6 +56,19 @@ impl KernelTypes {
     }
 }
 
+/// The number of a tracepoint's type. Fails with `NotFound` where the kernel has no such tracepoint.
+pub(super) fn tracepoint(name: &str) -> io::Result<u32> {
+    let bytes = std::fs::read(Path::new(VMLINUX))?;
+    let types = Types::parse(&bytes).ok_or_else(|| invalid("is no BTF, or of a later format"))?;
+    let name = format!("btf_trace_{name}");
+    let is_it = |at: u32| {
+        let [of, info, _] = types.words(at);
+        info >> 24 & 0x1f == TYPEDEF && types.is_named(of, &name)
+    };
+    let found = (1u32..).zip(&types.starts).find(|(_, at)| is_it(**at)).map(|(id, _)| id);
+    found.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no tracepoint {name}")))
+}
+
 /// The two parts of [`KernelTypes`].
 fn cut(bytes: &[u8], objects: &[&[u8]], function: &str) -> io::Result<(Vec<u8>, u32)> {
     let types = Types::parse(bytes).ok_or_else(|| invalid("is no BTF, or of a later format"))?;

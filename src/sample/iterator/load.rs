@@ -1,7 +1,8 @@
 //! Loads the kernel side, and says why where it can't be.
 
-use super::kernel_types::KernelTypes;
-use super::sys::{Map, Program};
+use super::kernel_types::{KernelTypes, tracepoint};
+use super::sys::{self, Hook, Map, Program};
+use aya_obj::btf::BtfFeatures;
 use rustix::thread::{CapabilitySet, capabilities};
 use rustix::time::{ClockId, clock_getres};
 use std::collections::{HashMap, HashSet};
@@ -16,6 +17,7 @@ const TARGET: &str = "bpf_iter_task_file";
 
 /// The kernel side, as `bpf/build.sh` compiled it.
 pub(super) static FILES: &ObjectFile<[u8]> = &ObjectFile(*include_bytes!("../../../bpf/dist/files.bpf.o"));
+pub(super) static ENDS: &ObjectFile<[u8]> = &ObjectFile(*include_bytes!("../../../bpf/dist/ends.bpf.o"));
 pub(super) static MACHINE: &ObjectFile<[u8]> = &ObjectFile(*include_bytes!("../../../bpf/dist/machine.bpf.o"));
 
 /// What they need of the running kernel's types. To read it is most of what loading costs, so it is kept.
@@ -53,7 +55,7 @@ pub(in crate::sample) enum Unavailable {
 }
 
 impl Unavailable {
-    pub(super) fn other(why: impl std::fmt::Display) -> Self {
+    pub(in crate::sample) fn other(why: impl std::fmt::Display) -> Self {
         Unavailable::Other(why.to_string())
     }
 
@@ -82,6 +84,8 @@ pub(super) struct Object {
     maps: HashMap<String, Map>,
     /// The number of [`TARGET`].
     target: u32,
+    /// Its own types in the kernel, where a program needs them.
+    types: Option<OwnedFd>,
 }
 
 impl Object {
@@ -100,16 +104,44 @@ impl Object {
         let code: HashSet<usize> = object.functions.keys().map(|(section, _)| *section).collect();
         object.relocate_maps(made, &code).map_err(|error| Unavailable::unfit(&error))?;
         object.relocate_calls(&code).map_err(|error| Unavailable::unfit(&error))?;
-        Ok(Object { object, maps, target: types.function })
+        Ok(Object { object, maps, target: types.function, types: None })
     }
 
     /// Loads a program.
     pub(super) fn program(&self, name: &str) -> Result<OwnedFd, Unavailable> {
+        let function = self.function(name)?;
+        let (instructions, license) = (function.instructions.as_slice(), self.object.license.as_c_str());
+        load(&Program { name, instructions, license, target: self.target, hook: Hook::Iterator })
+    }
+
+    /// Loads a program and has it run at a tracepoint, until what is given back is closed.
+    pub(super) fn traced(&mut self, name: &str, at: &str) -> Result<OwnedFd, Unavailable> {
+        let types = match self.types.take() {
+            Some(types) => types,
+            None => self.load_types()?,
+        };
+        let function = self.function(name)?;
+        let (instructions, license) = (function.instructions.as_slice(), self.object.license.as_c_str());
+        let functions = function.func_info.func_info_bytes();
+        let hook = Hook::Tracepoint { types: &types, functions: &functions };
+        let target = tracepoint(at).map_err(Unavailable::other)?;
+        let program = load(&Program { name, instructions, license, target, hook })?;
+        self.types = Some(types);
+        sys::attach(&program).map_err(|error| Unavailable::answered(&error))
+    }
+
+    /// Every kernel that has the iterator knows all that the compiler has put into them.
+    fn load_types(&mut self) -> Result<OwnedFd, Unavailable> {
+        let all = BtfFeatures::new(true, true, true, true, true, true, true, true);
+        let types = self.object.fixup_and_sanitize_btf(&all).map_err(|error| Unavailable::unfit(&error))?;
+        let types = types.ok_or_else(|| Unavailable::other("the object has no types"))?.to_bytes();
+        sys::load_types(&types).map_err(|error| Unavailable::answered(&error))
+    }
+
+    fn function(&self, name: &str) -> Result<&aya_obj::Function, Unavailable> {
         let program = self.object.programs.get(name);
         let function = program.and_then(|program| self.object.functions.get(&program.function_key()));
-        let function = function.ok_or_else(|| Unavailable::other(format!("no program {name}")))?;
-        let (instructions, license) = (function.instructions.as_slice(), self.object.license.as_c_str());
-        load(&Program { name, instructions, license, target: self.target })
+        function.ok_or_else(|| Unavailable::other(format!("no program {name}")))
     }
 
     /// Takes a map.
@@ -122,7 +154,7 @@ fn kernel_types() -> Result<&'static KernelTypes, Unavailable> {
     if let Some(known) = TYPES.get() {
         return Ok(known);
     }
-    let types = KernelTypes::read(&[&FILES.0, &MACHINE.0], TARGET).map_err(|error| match error.kind() {
+    let types = KernelTypes::read(&[&FILES.0, &MACHINE.0, &ENDS.0], TARGET).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Unavailable::NoBtf,
         _ => Unavailable::other(error),
     })?;
@@ -187,9 +219,11 @@ mod tests {
         };
         // Its answer is never set.
         let exit = bpf_insn { code: 0x95, _bitfield_align_1: [], _bitfield_1: Default::default(), off: 0, imm: 0 };
-        let why = load(&Program { name: "idle", instructions: &[exit], license: c"GPL", target }).expect_err("refused");
+        let why = load(&Program { name: "idle", instructions: &[exit], license: c"GPL", target, hook: Hook::Iterator })
+            .expect_err("refused");
         assert!(matches!(&why, Unavailable::Other(words) if words.ends_with("R0 !read_ok")), "{why}");
-        let why = load(&Program { name: "empty", instructions: &[], license: c"GPL", target }).expect_err("refused");
+        let why = load(&Program { name: "empty", instructions: &[], license: c"GPL", target, hook: Hook::Iterator })
+            .expect_err("refused");
         assert!(matches!(&why, Unavailable::Other(words) if words.ends_with("the verifier said nothing")), "{why}");
     }
 

@@ -9,6 +9,7 @@ mod bytes;
 mod detail;
 mod files;
 mod kernel_types;
+mod last_look;
 mod load;
 mod machine;
 mod row;
@@ -19,6 +20,7 @@ mod tests;
 pub(super) use {
     detail::SocketDetail,
     files::FileIterator,
+    last_look::{Ended, Held, LastLook},
     load::Unavailable,
     machine::{MachineIterator, Owner},
     row::{Clock, FileKind, ROW_BYTES, Row},

@@ -15,7 +15,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 /// Linux 6.4 the end of a full one is lost.
 const LOG_STATS: u32 = 4;
 
-/// A program of the iterator, relocated.
+/// `struct bpf_func_info`.
+const FUNCTION_INFO_BYTES: usize = 8;
+
+/// A program, relocated.
 pub(super) struct Program<'a> {
     /// What it is called in the kernel's lists; what is beyond 15 bytes is left out.
     pub name: &'a str,
@@ -23,8 +26,20 @@ pub(super) struct Program<'a> {
     pub instructions: &'a [bpf_insn],
     /// Which helpers it may call.
     pub license: &'a CStr,
-    /// The number of the kernel's function that stands for what is iterated over, in the kernel's BTF.
+    /// The number of what it is bound to in the kernel's BTF: the function that stands for what is iterated over, or the type
+    /// of a tracepoint.
     pub target: u32,
+    /// When it runs.
+    pub hook: Hook<'a>,
+}
+
+/// When a program runs.
+#[derive(Clone, Copy)]
+pub(super) enum Hook<'a> {
+    /// For each file of an iteration.
+    Iterator,
+    /// Whenever the kernel passes a tracepoint. Callbacks need the program's own types and which of them its functions have.
+    Tracepoint { types: &'a OwnedFd, functions: &'a [u8] },
 }
 
 /// A map in the kernel.
@@ -70,6 +85,23 @@ struct ProgramLoad {
     line_info: u64,
     line_info_count: u32,
     attach_type_id: u32,
+}
+
+/// `bpf_attr` of `BPF_BTF_LOAD`.
+#[repr(C)]
+struct TypesLoad {
+    types: u64,
+    log: u64,
+    types_bytes: u32,
+    log_bytes: u32,
+}
+
+/// `bpf_attr.raw_tracepoint`.
+#[repr(C)]
+struct TracepointOpen {
+    name: u64,
+    program: u32,
+    unused: u32,
 }
 
 /// `bpf_attr` of `BPF_MAP_CREATE`.
@@ -126,6 +158,10 @@ impl Program<'_> {
     /// Has the kernel verify the program and take it. What the verifier objects to goes to `log`, with a NUL at its end; an
     /// empty one is the fastest.
     pub(super) fn load(&self, log: &mut [u8]) -> io::Result<OwnedFd> {
+        let (attach_type, types, functions) = match self.hook {
+            Hook::Iterator => (bpf_attach_type::BPF_TRACE_ITER, 0, &[][..]),
+            Hook::Tracepoint { types, functions } => (bpf_attach_type::BPF_TRACE_RAW_TP, number(types), functions),
+        };
         let load = ProgramLoad {
             kind: bpf_prog_type::BPF_PROG_TYPE_TRACING as u32,
             instruction_count: self.instructions.len() as u32,
@@ -138,18 +174,18 @@ impl Program<'_> {
             flags: 0,
             name: short(self.name),
             interface: 0,
-            attach_type: bpf_attach_type::BPF_TRACE_ITER as u32,
-            types: 0,
-            function_info_bytes: 0,
-            function_info: 0,
-            function_info_count: 0,
+            attach_type: attach_type as u32,
+            types,
+            function_info_bytes: FUNCTION_INFO_BYTES as u32,
+            function_info: functions.as_ptr() as u64,
+            function_info_count: (functions.len() / FUNCTION_INFO_BYTES) as u32,
             line_info_bytes: 0,
             line_info: 0,
             line_info_count: 0,
             attach_type_id: self.target,
         };
-        // SAFETY: `ProgramLoad` is laid out as the kernel's. It reads as many instructions as there are and the license to
-        // its NUL, and writes to no more of `log`, which is ours alone, than its length.
+        // SAFETY: `ProgramLoad` is laid out as the kernel's. It reads as many instructions and functions as there are and the
+        // license to its NUL, and writes to no more of `log`, which is ours alone, than its length.
         unsafe { open(bpf_cmd::BPF_PROG_LOAD, &load) }
     }
 }
@@ -187,14 +223,58 @@ impl Map {
         self.element(bpf_cmd::BPF_MAP_DELETE_ELEM, key, 0)
     }
 
+    /// The value of a key, of `BYTES`. Fails with `NotFound` if there is none, with `InvalidInput` as [`Map::update`].
+    pub(super) fn get<Key: Copy, const BYTES: usize>(&self, key: &Key) -> io::Result<[u8; BYTES]> {
+        let mut value = [0; BYTES];
+        if BYTES != self.value_bytes {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        self.element(bpf_cmd::BPF_MAP_LOOKUP_ELEM, key, value.as_mut_ptr() as u64)?;
+        Ok(value)
+    }
+
+    /// Takes the oldest value out of a queue; `None` where it is empty.
+    pub(super) fn pop<const BYTES: usize>(&self) -> io::Result<Option<[u8; BYTES]>> {
+        let mut value = [0_u8; BYTES];
+        if BYTES != self.value_bytes || self.key_bytes != 0 {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let address = value.as_mut_ptr() as u64;
+        let element = MapElement { map: number(self), unused: 0, key: 0, value: address, flags: 0 };
+        // SAFETY: `MapElement` is laid out as the kernel's, which writes a value of this map: `BYTES`, as has been compared.
+        match unsafe { bpf(bpf_cmd::BPF_MAP_LOOKUP_AND_DELETE_ELEM, &element) } {
+            Ok(_) => Ok(Some(value)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The key after this one, in no order; the first where it is `None` or was taken out. `None` after the last.
+    pub(super) fn key_after(&self, key: Option<u32>) -> io::Result<Option<u32>> {
+        let mut next = 0_u32;
+        if self.key_bytes != size_of::<u32>() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let from = key.as_ref().map_or(0, |key| (&raw const *key) as u64);
+        let address = (&raw mut next) as u64;
+        let element = MapElement { map: number(self), unused: 0, key: from, value: address, flags: 0 };
+        // SAFETY: `MapElement` is laid out as the kernel's, which reads a key, where there is one, and writes one: four bytes
+        // each, as has been compared.
+        match unsafe { bpf(bpf_cmd::BPF_MAP_GET_NEXT_KEY, &element) } {
+            Ok(_) => Ok(Some(next)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// `value` is the address of a value of this map, or 0 where the command has none.
     fn element<Key>(&self, command: bpf_cmd, key: &Key, value: u64) -> io::Result<()> {
         if size_of::<Key>() != self.key_bytes {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         let element = MapElement { map: number(self), unused: 0, key: (&raw const *key) as u64, value, flags: 0 };
-        // SAFETY: `MapElement` is laid out as the kernel's, which reads from it, and of the key and the value what a map has
-        // of them: their sizes have been compared, and both live until the call returns.
+        // SAFETY: `MapElement` is laid out as the kernel's, which reads from it, and of the key and the value reads or writes what a
+        // map has of them: their sizes have been compared, and both live until the call returns.
         unsafe { bpf(command, &element) }.map(drop)
     }
 }
@@ -203,6 +283,21 @@ impl AsFd for Map {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+/// Has the kernel take an object's own types.
+pub(super) fn load_types(types: &[u8]) -> io::Result<OwnedFd> {
+    let load = TypesLoad { types: types.as_ptr() as u64, log: 0, types_bytes: types.len() as u32, log_bytes: 0 };
+    // SAFETY: `TypesLoad` is laid out as the kernel's, which reads no more of `types` than its length.
+    unsafe { open(bpf_cmd::BPF_BTF_LOAD, &load) }
+}
+
+/// Has a loaded program run at its tracepoint, until what is given back is closed.
+pub(super) fn attach(program: impl AsFd) -> io::Result<OwnedFd> {
+    // Which tracepoint it is the program says.
+    let open_it = TracepointOpen { name: 0, program: number(&program), unused: 0 };
+    // SAFETY: `TracepointOpen` is laid out as the kernel's, which only reads it.
+    unsafe { open(bpf_cmd::BPF_RAW_TRACEPOINT_OPEN, &open_it) }
 }
 
 /// Binds a loaded program to the files it shall walk.

@@ -1,0 +1,56 @@
+//! What processes of a command held as they ended, as the model has it.
+
+use super::iterator::{Ended, Held, LastLook, Row};
+use super::pass::connection;
+use super::procfs::{ProcFs, user_name};
+use crate::model::{Ending, HeldAtEnd, Process, ProcessId, Timestamp};
+use rustix::time::{ClockId, clock_gettime};
+use std::collections::HashMap;
+
+/// Those that have ended since the last call, and what could not be seen of such. `known` are those that ticks have read.
+pub(super) fn endings(
+    looks: &mut LastLook,
+    proc: &ProcFs,
+    known: &HashMap<ProcessId, Process>,
+    now: Timestamp,
+) -> (Vec<Ending>, Vec<String>) {
+    let mut unseen = Vec::new();
+    let ended = looks.take().unwrap_or_else(|error| {
+        unseen.push(format!("what processes held as they ended can't be read: {error}"));
+        Vec::new()
+    });
+    for (count, what) in looks.dropped().unwrap_or_default() {
+        unseen.push(format!("{count} {what} found no room in what the kernel keeps for us: what they held is unknown"));
+    }
+    let clock = clock_gettime(ClockId::Boottime);
+    let since_boot = clock.tv_sec as f64 + clock.tv_nsec as f64 / 1e9;
+    let file_of = |held: &Held| held.row().map(Row::file);
+    let ending = |it: Ended| {
+        let id = proc.name_of(it.pid, it.started);
+        let known = known.get(&id).cloned();
+        let process = known.unwrap_or_else(|| Process {
+            started: proc.started(&id),
+            command: it.name.clone(),
+            name: it.name,
+            uid: it.uid,
+            user: user_name(it.uid).unwrap_or_else(|| it.uid.to_string()),
+            ended: None,
+            id,
+        });
+        let held = it.held.iter().filter_map(|held| {
+            let (resource, fd, access) = connection(held)?;
+            let same = it.held.iter().filter(|other| file_of(other) == file_of(held));
+            Some(HeldAtEnd {
+                resource,
+                fd,
+                access,
+                opened_by_it: held.is_opened_by_it(),
+                bound: held.is_bound(),
+                shared: held.references() as usize > same.count(),
+            })
+        });
+        let age = std::time::Duration::from_secs_f64((since_boot - it.at as f64 / 1e9).max(0.0));
+        Ending { at: now - age, killed: it.killed, held: held.collect(), process }
+    };
+    (ended.into_iter().map(ending).collect(), unseen)
+}
