@@ -174,15 +174,30 @@ impl Bins {
         self.width = Some(width);
     }
 
-    /// The bins from a moment on.
-    pub(super) fn since(&self, from: Timestamp) -> &[Bin] {
-        &self.bins[self.bins.partition_point(|bin| bin.first < from)..]
+    /// All bins.
+    pub(super) fn all(&self) -> &[Bin] {
+        &self.bins
     }
 
     /// The smallest step the series makes; nothing where it never moved.
     pub(super) fn quantum(&self) -> f64 {
         self.quantum.unwrap_or(0.0)
     }
+}
+
+/// The bins from a moment on.
+pub(super) fn since(bins: &[Bin], from: Timestamp) -> &[Bin] {
+    &bins[bins.partition_point(|bin| bin.first < from)..]
+}
+
+/// The bins up to a moment.
+pub(super) fn until(bins: &[Bin], to: Timestamp) -> &[Bin] {
+    &bins[..bins.partition_point(|bin| bin.last <= to)]
+}
+
+/// How many samples they hold.
+pub(super) fn samples(bins: &[Bin]) -> u64 {
+    bins.iter().map(|bin| bin.count).sum()
 }
 
 /// The bins as at most `blocks_max` blocks of equal time; a stretch without samples has none.
@@ -233,7 +248,7 @@ mod tests {
     fn memory_is_bounded_and_no_sample_or_extreme_is_lost() {
         for count in [1, 511, 512, 513, 10_000, 100_003] {
             let bins = filled(count, |i| if i == count / 3 { 1e6 } else { (i % 7) as f64 });
-            let all = bins.since(Timestamp(0));
+            let all = bins.all();
             assert!(all.len() <= BINS_MAX, "{count}: {}", all.len());
             assert!(count < 600 || all.len() >= BINS_MAX / 2 - 1, "{count}: {}", all.len());
             assert_eq!(all.iter().map(|bin| bin.count).sum::<u64>(), count as u64);
@@ -246,7 +261,7 @@ mod tests {
     fn a_long_gap_widens_the_bins_at_once() {
         let mut bins = filled(2_000, |i| i as f64);
         bins.add(Timestamp(9_000_000_000_000), 5.0);
-        assert!(bins.since(Timestamp(0)).len() <= BINS_MAX);
+        assert!(bins.all().len() <= BINS_MAX);
         assert_eq!(bins.count, 2_001);
     }
 
@@ -254,7 +269,7 @@ mod tests {
     fn blocks_hold_floor_and_median() {
         // A ramp from 0 to 1 with a burst in every tenth sample.
         let bins = filled(50_000, |i| i as f64 / 50_000.0 + if i % 10 == 0 { 5.0 } else { 0.0 });
-        let blocks = blocks(bins.since(Timestamp(0)), 96);
+        let blocks = blocks(bins.all(), 96);
         assert_eq!(blocks.len(), 96);
         for block in blocks {
             assert!((block.floor - block.u).abs() < 0.02 && (block.median - block.u).abs() < 0.02, "{block:?}");

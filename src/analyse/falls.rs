@@ -20,6 +20,8 @@ const SUDDEN: f64 = 0.012;
 const DWELL_MIN: f64 = 0.012;
 /// ... and from which a single one is the end of a segment.
 const DWELL_CUT: f64 = 0.05;
+/// A restart leaves no more than this share of the range above the lowest level before it.
+const LEFT_MAX: f64 = 0.1;
 /// As many falls make a saw.
 const TEETH_MIN: usize = 5;
 
@@ -40,7 +42,8 @@ pub(super) fn shape(bins: &[Bin], restarts: &[Timestamp]) -> Shape {
     if falls.len() >= TEETH_MIN && falls.len() as f64 >= 0.6 * all as f64 {
         return Shape::Teeth(falls.iter().map(|fall| fall.foot).collect());
     }
-    let reset = (falls.len() < TEETH_MIN).then(|| falls.iter().rfind(|fall| fall.dwell > DWELL_CUT)).flatten();
+    let is_reset = |fall: &&Fall| fall.dwell > DWELL_CUT && fall.loses_all;
+    let reset = (falls.len() < TEETH_MIN).then(|| falls.iter().rfind(is_reset)).flatten();
     Shape::Since(reset.map(|fall| fall.foot.0).into_iter().chain(restart).max().unwrap_or(start))
 }
 
@@ -49,6 +52,8 @@ struct Fall {
     foot: (Timestamp, f64),
     /// Time spent high before it, as a share of the span.
     dwell: f64,
+    /// True where it fell as low as anything before it: load that ends at night leaves what has leaked.
+    loses_all: bool,
 }
 
 /// The sharp falls after some time spent high, and the number of all falls.
@@ -86,7 +91,8 @@ fn regime_falls(bins: &[Bin]) -> (Vec<Fall>, usize) {
         if (length < SHARP * dwell + BLUR || length < SUDDEN) && dwell > DWELL_MIN {
             let near = ends.saturating_sub(2)..(ends + 3).min(points.len());
             let foot = points[near].iter().fold(points[ends], |low, point| if point.1 < low.1 { *point } else { low });
-            falls.push(Fall { foot, dwell });
+            let lowest = points[..=peak].iter().map(|point| point.1).fold(f64::INFINITY, f64::min);
+            falls.push(Fall { foot, dwell, loses_all: foot.1 <= lowest + LEFT_MAX * range });
         }
     }
     (falls, all)
@@ -130,7 +136,7 @@ mod tests {
         for i in 0..count {
             bins.add(Timestamp(i * 1_000_000), value(i));
         }
-        shape(bins.since(Timestamp(0)), &[])
+        shape(bins.all(), &[])
     }
 
     #[test]
@@ -160,6 +166,6 @@ mod tests {
         let mut bins = Bins::default();
         (0..100).for_each(|i| bins.add(Timestamp(i * 1_000_000), i as f64));
         let at = Timestamp(40_000_000);
-        assert_eq!(shape(bins.since(Timestamp(0)), &[at]), Shape::Since(at));
+        assert_eq!(shape(bins.all(), &[at]), Shape::Since(at));
     }
 }

@@ -8,7 +8,8 @@
 //! |---|---|
 //! | `survivors`, `openings` | which open ones outlived what was closed; when those were opened |
 //! | `bins`, `falls` | a series in constant memory; where it restarts |
-//! | `series`, `views` | the verdict on one series; the views of its floor |
+//! | `series`, `looks` | the verdict on one series; what one look at it sees |
+//! | `views`, `start` | the views of its floor; what rises because it begins |
 //! | `trend`, `season`, `steps` | a rise, what repeats and what shifts, by least squares |
 //! | `limits`, `sentence`, `distribution` | when it breaks; in words; intervals |
 //! | `ranking` | every process of the machine by what it may be leaking |
@@ -19,11 +20,13 @@ mod distribution;
 mod falls;
 mod fold;
 mod limits;
+mod looks;
 mod openings;
 mod ranking;
 mod season;
 mod sentence;
 mod series;
+mod start;
 mod steps;
 mod survivors;
 mod trend;
@@ -286,7 +289,7 @@ fn following(series: &Series, bins: &Bins, survivors: &Survivors, of_groups: &[F
     let worst = survivors.groups.iter().zip(of_groups).find(|(found, _)| is_counted(found)).map(|(_, finding)| finding);
     let mut finding = match worst {
         Some(finding) => finding.clone(),
-        None if survivors.watch_seconds < CLEAN_AFTER_SECONDS || bins.count < series::SAMPLES_MIN => {
+        None if survivors.watch_seconds < CLEAN_AFTER_SECONDS || bins.count < looks::SAMPLES_MIN => {
             let text =
                 format!("{} can't be told yet: seen for {}", series.name, duration_words(survivors.watch_seconds));
             Finding::new(Verdict::Undecided, &series.name, text)

@@ -77,6 +77,11 @@ impl Season {
         Season { columns: harmonics(&u, cycles, order), period_seconds: Some(span_seconds / cycles) }
     }
 
+    /// The same from a block on.
+    pub(super) fn since(&self, from: usize) -> Season {
+        Season { columns: self.columns.iter().map(|column| column[from..].to_vec()).collect(), ..*self }
+    }
+
     /// `y` without it; the level and the trend stay.
     pub(super) fn take_off(&self, y: &[f64]) -> Vec<f64> {
         let mut line = Basis::constant(y.len());

@@ -37,6 +37,8 @@ pub(super) struct Trend {
     pub(super) late: f64,
     /// ... and over the last 25%, with its error.
     pub(super) latest: (f64, f64),
+    /// How the rise bends.
+    pub(super) bend: Bend,
     /// The BIC of the model, to be held against one of steps alone.
     pub(super) bic: f64,
 }
@@ -135,8 +137,31 @@ pub(super) fn fit(u: &[f64], y: &[f64], season: &[Vec<f64>]) -> Option<Trend> {
         rho: line.rho,
         late: late(0.4).0,
         latest: late(0.25),
+        bend: bend(u, y, season),
         bic,
     })
+}
+
+/// How a rise bends, by a parabola in place of the line.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Bend {
+    /// The slope at the end over the mean slope: 1 for a line, less where it slows down.
+    pub(super) late: f64,
+    /// The height of the arch over its standard error; positive where it slows down.
+    pub(super) t: f64,
+}
+
+/// Fits the parabola.
+pub(super) fn bend(u: &[f64], y: &[f64], season: &[Vec<f64>]) -> Bend {
+    // An arch that is nothing at both ends: beside it the line keeps the mean slope.
+    let arch: Vec<f64> = u.iter().map(|u| u * (1.0 - u)).collect();
+    let beside = |column: &[f64]| season.iter().cloned().chain([column.to_vec()]).collect::<Vec<_>>();
+    match (autoregressive(&beside(u), &arch, y), autoregressive(&beside(&arch), u, y)) {
+        (Some(arch), Some(line)) if arch.error > 0.0 && line.slope != 0.0 => {
+            Bend { late: (line.slope - arch.slope) / line.slope, t: arch.slope / arch.error }
+        }
+        _ => Bend { late: 1.0, t: 0.0 },
+    }
 }
 
 struct Line {

@@ -10,6 +10,7 @@
 
 use super::bins::{Block, quantile};
 use super::season::Season;
+use super::start;
 use super::steps::{self, deviation, level_shifts, median};
 use super::trend::Trend;
 use crate::model::Timestamp;
@@ -17,6 +18,14 @@ use crate::model::Timestamp;
 // The thresholds of the views were found on one labelled set of 276 simulated series and held on two others; where a
 // number has a reason of its own it's given beside it.
 
+/// What a floor, a floor without its bursts and a second half must rise by: standard errors, and times the noise.
+const FLOOR: (f64, f64) = (2.6, 2.2);
+const OPENED: (f64, f64) = (3.3, 2.2);
+const HALF: (f64, f64) = (2.6, 1.0);
+/// By how much a trend must tell the floor better than three lasting steps, in units of the BIC.
+const AGAINST_STEPS: f64 = 3.0;
+/// How many times its usual height above the envelope the envelope itself must have risen.
+const ENVELOPE: f64 = 1.4;
 /// A rise of fewer of the smallest steps than this is a coincidence of a few counts.
 const QUANTA_MIN: f64 = 2.5;
 
@@ -40,6 +49,8 @@ pub(super) struct Rise {
     pub(super) slope: f64,
     pub(super) error: f64,
     pub(super) onset: f64,
+    /// True of a view that noise deceives more often than the others.
+    pub(super) is_weak: bool,
     pub(super) reason: String,
 }
 
@@ -90,9 +101,13 @@ pub(super) fn look(scene: &Scene, steps: &mut Vec<String>) -> (Option<Rise>, Opt
         figure(trend.noise)
     ));
     steps.push(format!(
-        "a rise against up to three lasting steps: {:+.0} (floor), {:+.0} (median); it takes +9 in both",
+        "a rise against up to three lasting steps: {:+.0} (floor), {:+.0} (median); it takes +3 in both",
         of_floor.1, of_median.1
     ));
+    if let Some(doubt) = if scene.is_saw { None } else { start::doubt(scene, &u, &floor, &medians, &trend) } {
+        steps.push(format!("a start: {doubt}"));
+        return (None, Some(doubt.into()));
+    }
     let found = by_floor(scene, &of_floor, &of_median)
         .or_else(|| by_opened_floor(scene, &u, &floor, &of_floor, &of_median))
         .or_else(|| by_second_half(scene, &u, &floor, &medians, &of_floor, &of_median))
@@ -102,8 +117,8 @@ pub(super) fn look(scene: &Scene, steps: &mut Vec<String>) -> (Option<Rise>, Opt
     (found, doubt)
 }
 
-/// Why the trend is not a leak, beyond a floor of `z` standard errors and `g` noises; `None` where it's one.
-fn objection(scene: &Scene, trend: &Trend, z: f64, g: f64) -> Option<&'static str> {
+/// Why the trend is not a leak, that must rise by `z` standard errors and `g` times its noise; `None` where it's one.
+fn objection(scene: &Scene, trend: &Trend, (z, g): (f64, f64)) -> Option<&'static str> {
     let growth = trend.growth();
     // A season costs freedom, and near a unit root the errors are underrated.
     let z = z + if scene.season.columns.is_empty() { 0.0 } else { 3.0 } + 3.5 * (trend.rho - 0.9).max(0.0);
@@ -124,12 +139,12 @@ fn objection(scene: &Scene, trend: &Trend, z: f64, g: f64) -> Option<&'static st
 
 /// What a rise that is sure by itself lacks for a leak.
 fn doubt(scene: &Scene, (trend, evidence, taken_off): &(Trend, f64, usize)) -> Option<String> {
-    if trend.t() <= 3.2 || trend.growth() <= (2.5 * trend.noise).max(scene.growth_min()) {
+    if trend.t() <= FLOOR.0 || trend.growth() <= (FLOOR.1 * trend.noise).max(scene.growth_min()) {
         return None;
     }
-    Some(match objection(scene, trend, 3.2, 2.5) {
+    Some(match objection(scene, trend, FLOOR) {
         Some(objection) => objection.into(),
-        None if *taken_off > 0 || *evidence < 9.0 => "in a few lasting steps".into(),
+        None if *taken_off > 0 || *evidence < AGAINST_STEPS => "in a few lasting steps".into(),
         None => "not in all that it stands on".into(),
     })
 }
@@ -137,7 +152,8 @@ fn doubt(scene: &Scene, (trend, evidence, taken_off): &(Trend, f64, usize)) -> O
 /// The floor itself, with the median beside it.
 fn by_floor(scene: &Scene, floor: &(Trend, f64, usize), medians: &(Trend, f64, usize)) -> Option<Rise> {
     let (more, less) = (floor.1.max(medians.1), floor.1.min(medians.1));
-    let is_leak = objection(scene, &floor.0, 3.2, 2.5).is_none() && medians.0.t() > 1.0 && more > -15.0 && less > 9.0;
+    let is_leak =
+        objection(scene, &floor.0, FLOOR).is_none() && medians.0.t() > 1.0 && more > -15.0 && less > AGAINST_STEPS;
     is_leak.then(|| rise_of("the floor", &floor.0, "its floor rises"))
 }
 
@@ -153,7 +169,7 @@ fn by_opened_floor(
         return None;
     }
     let (trend, evidence, _) = steps::fit(u, &opened(floor), &scene.season)?;
-    let is_leak = objection(scene, &trend, 4.0, 2.7).is_none() && evidence.max(of_floor.1).max(of_median.1) > -25.0;
+    let is_leak = objection(scene, &trend, OPENED).is_none() && evidence.max(of_floor.1).max(of_median.1) > -25.0;
     is_leak.then(|| rise_of("the floor without its bursts", &trend, "its floor without bursts rises"))
 }
 
@@ -172,13 +188,10 @@ fn by_second_half(
         return None;
     }
     let part: Vec<f64> = u[begin..].iter().map(|at| (at - FROM) / (1.0 - FROM)).collect();
-    let season = Season {
-        columns: scene.season.columns.iter().map(|column| column[begin..].to_vec()).collect(),
-        ..scene.season.clone()
-    };
+    let season = scene.season.since(begin);
     let (trend, ..) = steps::fit(&part, &floor[begin..], &season)?;
     let (upper, ..) = steps::fit(&part, &medians[begin..], &season)?;
-    let is_leak = objection(scene, &trend, 3.2, 1.2).is_none()
+    let is_leak = objection(scene, &trend, HALF).is_none()
         && upper.t() > 3.0
         && trend.knee < 0.3
         && of_floor.1.max(of_median.1) > -25.0;
@@ -187,6 +200,7 @@ fn by_second_half(
         rise.slope /= 1.0 - FROM;
         rise.error /= 1.0 - FROM;
         rise.onset = of_floor.0.knee;
+        rise.is_weak = true;
         rise
     })
 }
@@ -212,16 +226,19 @@ fn by_envelope(
     let at = |share: f64| envelope[u.partition_point(|u| *u < share).min(u.len() - 1)];
     let growth = at(0.9) - at(0.05);
     let above = median(&floor.iter().zip(&envelope).map(|(floor, low)| floor - low).collect::<Vec<_>>());
-    if growth <= (1.6 * above).max(scene.growth_min()).max(0.0) {
+    if growth <= (ENVELOPE * above).max(scene.growth_min()).max(0.0) {
         return None;
     }
     let share = |from: f64, to: f64| (at(to) - at(from)) / growth;
     if share(0.05, 0.33) <= 0.033 || share(0.33, 0.62) <= 0.033 || share(0.62, 0.9) <= 0.08 {
         return None;
     }
-    // Against steps with what lies far above cut off: bursts are neither.
+    // With what lies far above cut off: bursts are neither trend nor steps.
     let cut: Vec<f64> = floor.iter().zip(&envelope).map(|(floor, low)| floor.min(low + CUT * above)).collect();
     let of_cut = steps::fit(u, &cut, &scene.season)?;
+    if objection(scene, &of_cut.0, OPENED).is_none() && of_cut.1 > AGAINST_STEPS {
+        return Some(rise_of("its floor with bursts cut off", &of_cut.0, "its floor rises beneath the bursts"));
+    }
     if of_floor.1.max(of_median.1) <= -65.0 && of_cut.1 <= 0.0 {
         return None;
     }
@@ -242,6 +259,7 @@ fn by_envelope(
         slope,
         error: (of_floor.0.error).max(slope * (squares / (sum * sum)).sqrt() / 2.0),
         onset: if of_floor.0.slope > 0.0 { of_floor.0.knee } else { 0.0 },
+        is_weak: true,
         reason: "what it never gives back rises".into(),
     })
 }
@@ -266,7 +284,7 @@ fn by_staircase(scene: &Scene, u: &[f64], floor: &[f64]) -> Option<Rise> {
         .collect();
     let ups: Vec<(f64, f64)> = shifts.iter().copied().filter(|shift| shift.1 > 0.0).collect();
     let count = ups.len() as f64;
-    if ups.len() < 7 {
+    if ups.len() < 5 {
         return None;
     }
     let sum: f64 = ups.iter().map(|up| up.1).sum();
@@ -274,7 +292,7 @@ fn by_staircase(scene: &Scene, u: &[f64], floor: &[f64]) -> Option<Rise> {
     let down: f64 = shifts.iter().filter(|shift| shift.1 < 0.0).map(|shift| -shift.1).sum();
     let first = ups[0].0;
     let length = 1.0 - first;
-    if down / sum >= 0.125 || sum * sum / squares <= 5.2 || length <= 0.25 || sum <= scene.growth_min() {
+    if down / sum >= 0.125 || sum * sum / squares <= 3.9 || length <= 0.25 || sum <= scene.growth_min() {
         return None;
     }
     // Laplace: steps that come ever more seldom are a pool that fills.
@@ -285,8 +303,8 @@ fn by_staircase(scene: &Scene, u: &[f64], floor: &[f64]) -> Option<Rise> {
     let weight: f64 = later.iter().map(|up| up.1).sum();
     let weighted = later.iter().map(|up| up.0 * up.1).sum::<f64>() / weight;
     let quiet = (1.0 - ups[ups.len() - 1].0) / length;
-    if (plain - middle) / deviations <= -1.0
-        || (weighted - middle) / deviations <= -1.3
+    if (plain - middle) / deviations <= -1.2
+        || (weighted - middle) / deviations <= -1.5
         || (1.0 - quiet).powf(count) <= 0.04
     {
         return None;
@@ -300,6 +318,7 @@ fn by_staircase(scene: &Scene, u: &[f64], floor: &[f64]) -> Option<Rise> {
         // INTERVAL standard errors are wide for a count of steps, whose spread is Poisson's own.
         error: slope * ((1.0 + variation * variation) / count).sqrt() / 2.0,
         onset: first,
+        is_weak: false,
         reason: format!("{} steps up, and next to none down", ups.len()),
     })
 }
@@ -340,12 +359,13 @@ fn few_teeth(scene: &Scene, u: &[f64], feet: &[f64]) -> Option<Rise> {
         slope: sen,
         error: error.max(0.04 * sen),
         onset: 0.0,
+        is_weak: false,
         reason: format!("it falls back {count} times, each time to a higher level"),
     })
 }
 
 fn rise_of(view: &'static str, trend: &Trend, reason: &str) -> Rise {
-    Rise { view, slope: trend.slope, error: trend.error, onset: trend.knee, reason: reason.into() }
+    Rise { view, slope: trend.slope, error: trend.error, onset: trend.knee, is_weak: false, reason: reason.into() }
 }
 
 /// Erases what rises for fewer than 7 blocks: a rolling minimum, then a rolling maximum.
