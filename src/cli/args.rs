@@ -33,7 +33,7 @@ pub(crate) enum Verb {
     Show(ShowArgs),
     /// The same as a page in the browser, one offline HTML file
     View(ViewArgs),
-    /// Makes a recording out of a log of `unix_time,value`
+    /// Makes a recording out of a log of `unix_time,value` or a CSV of connections
     Import(ImportArgs),
     /// What can and can't be seen here, and the least privilege that mends each
     Doctor(DoctorArgs),
@@ -262,7 +262,8 @@ pub(crate) struct LogReading {
 
 #[derive(Args, Debug)]
 pub(crate) struct ShowArgs {
-    /// Recordings, or logs of `unix_time,value` (also .gz)
+    /// Recordings, logs of `unix_time,value`, or CSVs of connections with the header
+    /// conn_id,opened_ts,closed_ts,remote,bytes_sent,last_activity_ts (also .gz)
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
     /// Only what leaked, all of it
@@ -314,7 +315,7 @@ pub(crate) enum ShowForm {
 
 #[derive(Args, Debug)]
 pub(crate) struct ViewArgs {
-    /// A recording, or a log of `unix_time,value` (also .gz)
+    /// A recording, a log of `unix_time,value` or a CSV of connections (also .gz)
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
     /// Only write the page there
@@ -329,7 +330,7 @@ pub(crate) struct ViewArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct ImportArgs {
-    /// A log of `unix_time,value` (also .gz)
+    /// A log of `unix_time,value`, or a CSV of connections (also .gz)
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
     /// The recording to make

@@ -17,7 +17,7 @@ use crate::present::replay::Replay;
 use crate::present::text::{self, Shown};
 use crate::sample::{ProcFs, Source, TargetProcesses};
 use crate::store::Retention;
-use crate::store::log::LogOptions;
+use crate::store::input::InputOptions;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -58,7 +58,7 @@ pub(crate) fn run(typed: &DemoArgs) -> Result<u8, Failure> {
     session.follow(&mut schedule, &mut lines)?;
     drop(session.finish());
     drop(client);
-    let replay = Replay::open(&file, LogOptions { lsof_header: false })?;
+    let replay = Replay::open(&file, InputOptions { lsof_header: false })?;
     let out = &mut io::stdout().lock();
     writeln!(out)?;
     text::report(out, &replay.report, Shown::default())?;

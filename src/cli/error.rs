@@ -3,7 +3,8 @@
 use crate::present::replay::ReplayError;
 use crate::sample::{ReadError, RuleError, SourceError};
 use crate::store::StoreError;
-use crate::store::log::LogError;
+use crate::store::input::InputError;
+use crate::store::lifetimes::HEADER;
 use std::io;
 
 /// The exit codes of the program.
@@ -57,8 +58,11 @@ impl From<StoreError> for Failure {
     }
 }
 
-impl From<LogError> for Failure {
-    fn from(error: LogError) -> Self {
+impl From<InputError> for Failure {
+    fn from(error: InputError) -> Self {
+        if let InputError::NoLifetime { .. } = error {
+            return Failure::new(error.to_string()).hint(format!("a CSV of connections begins with {HEADER}"));
+        }
         // The last part of its sentence says what mends it.
         let sentence = error.to_string();
         match sentence.rsplit_once("; ") {
@@ -74,7 +78,7 @@ impl From<ReplayError> for Failure {
     fn from(error: ReplayError) -> Self {
         match error {
             ReplayError::Store(error) => error.into(),
-            ReplayError::Log(error) => error.into(),
+            ReplayError::Input(error) => error.into(),
             ReplayError::NoTick { .. } => Failure::usage(error.to_string()),
             ReplayError::NoSuchSeries { .. } => {
                 Failure::usage(error.to_string()).hint("`unclosed show FILE` lists its series")

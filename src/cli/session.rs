@@ -177,9 +177,11 @@ impl Session {
     /// What was seen, judged at the end; and the number of ticks that never got into the recording. Waits for the commands
     /// of `--on-leak` that are owed, each within its limit.
     pub(crate) fn finish(mut self) -> (Report, u64) {
-        self.fold.judge();
-        if let Some(backlog) = &mut self.backlog {
-            backlog.drain();
+        let verdict = self.fold.judge();
+        if let Some(backlog) = &mut self.backlog
+            && let Err(error) = backlog.drain(verdict)
+        {
+            talk(&format!("unclosed: the last verdict is not in the recording: {error}"));
         }
         let owed = self.backlog.as_ref().map_or(0, Backlog::owed);
         if let Some(mut on_leak) = self.on_leak {

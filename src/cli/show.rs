@@ -8,33 +8,105 @@ use crate::model::Verdict;
 use crate::present::replay::{Replay, ReplayError};
 use crate::present::text::{GroupBy, Shown};
 use crate::present::{json, live, text};
-use crate::store::log::LogOptions;
+use crate::store::input::InputOptions;
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::mpsc::sync_channel;
+use std::thread;
+
+/// Files that each thread has read ahead of what is printed: enough that it seldom waits, few enough to hold.
+const AHEAD: usize = 8;
 
 /// `unclosed show`. A file that can't be read is reported and the others go on.
 pub(crate) fn run(typed: &ShowArgs) -> Result<u8, Failure> {
     let out = &mut io::BufWriter::new(io::stdout().lock());
-    let mut code = exit::FINE;
-    for (number, file) in typed.files.iter().enumerate() {
-        match show(typed, file, number, out) {
-            Ok(Verdict::Leak | Verdict::Plateau) if typed.fail_on_leak && code != exit::ERROR => code = exit::LEAK,
-            Ok(Verdict::Undecided) if typed.fail_on_leak && code == exit::FINE => code = exit::UNDECIDED,
-            Ok(_) => {}
-            // Nobody reads us any more, or a single file: no others to go on with.
-            Err(failure) if failure.code == exit::FINE || typed.files.len() == 1 => return Err(failure),
-            Err(failure) => {
-                complain(&failure);
-                code = exit::ERROR;
-            }
-        }
+    if let [file] = typed.files.as_slice() {
+        // Straight to where it goes: of a long series nothing piles up.
+        let verdict = show(typed, file, out)?;
+        out.flush()?;
+        return Ok(code_of(typed, &[verdict]));
     }
+    let mut verdicts = Vec::with_capacity(typed.files.len());
+    let mut failed = false;
+    each_in_order(
+        &typed.files,
+        |file| {
+            let mut text = Vec::new();
+            show(typed, file, &mut text).map(|verdict| (verdict, text))
+        },
+        |number, shown| {
+            match shown {
+                Ok((verdict, text)) => {
+                    head(typed, number, out)?;
+                    out.write_all(&text)?;
+                    verdicts.push(verdict);
+                }
+                Err(failure) => {
+                    // What was said before it stands before it.
+                    out.flush()?;
+                    complain(&failure);
+                    failed = true;
+                }
+            }
+            Ok(())
+        },
+    )?;
     out.flush()?;
-    Ok(code)
+    Ok(if failed { exit::ERROR } else { code_of(typed, &verdicts) })
 }
 
-fn show(typed: &ShowArgs, file: &Path, number: usize, out: &mut dyn Write) -> Result<Verdict, Failure> {
-    let mut replay = Replay::open(file, LogOptions { lsof_header: typed.log.lsof_header })?;
+/// The gravest of the verdicts, where it was asked for.
+fn code_of(typed: &ShowArgs, verdicts: &[Verdict]) -> u8 {
+    let is_leak = |verdict: &Verdict| matches!(verdict, Verdict::Leak | Verdict::Plateau);
+    match typed.fail_on_leak {
+        true if verdicts.iter().any(is_leak) => exit::LEAK,
+        true if verdicts.contains(&Verdict::Undecided) => exit::UNDECIDED,
+        _ => exit::FINE,
+    }
+}
+
+/// Works on all of `items`, on as many threads as there are cores, and hands the results on in the order of the items, until
+/// taking one fails. Each thread has every n-th item and waits where it is [`AHEAD`] of what was taken.
+fn each_in_order<T: Sync, R: Send>(
+    items: &[T],
+    work: impl Fn(&T) -> R + Sync,
+    mut take: impl FnMut(usize, R) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let threads = thread::available_parallelism().map_or(1, usize::from).min(items.len()).max(1);
+    thread::scope(|scope| {
+        let results: Vec<_> = (0..threads)
+            .map(|first| {
+                let (send, results) = sync_channel(AHEAD);
+                let work = &work;
+                scope.spawn(move || {
+                    // Where nobody takes any more the rest is left.
+                    let _ = items.iter().skip(first).step_by(threads).try_for_each(|item| send.send(work(item)));
+                });
+                results
+            })
+            .collect();
+        for number in 0..items.len() {
+            // A thread that panicked has said so, and has nothing more to give.
+            let Ok(result) = results[number % threads].recv() else { break };
+            take(number, result)?;
+        }
+        Ok(())
+    })
+}
+
+/// What stands before the text of one file among several.
+fn head(typed: &ShowArgs, number: usize, out: &mut dyn Write) -> io::Result<()> {
+    if typed.format != ShowForm::Text {
+        return Ok(());
+    }
+    if number > 0 {
+        writeln!(out)?;
+    }
+    writeln!(out, "== {}", typed.files[number].display())
+}
+
+fn show(typed: &ShowArgs, file: &Path, out: &mut dyn Write) -> Result<Verdict, Failure> {
+    let mut replay = Replay::open(file, InputOptions { lsof_header: typed.log.lsof_header })?;
     if typed.since.is_some() || typed.until.is_some() {
         let (from, to) = (replay.report.from, replay.report.to);
         let window = moment::window(typed.since.as_deref(), typed.until.as_deref(), from, to)?;
@@ -57,22 +129,13 @@ fn show(typed: &ShowArgs, file: &Path, number: usize, out: &mut dyn Write) -> Re
             }
         }
         ShowForm::Text => {
-            if number > 0 {
-                writeln!(out)?;
-            }
-            if typed.files.len() > 1 {
-                writeln!(out, "== {}", file.display())?;
-            }
             let by = typed.by.map(|by| match by {
                 By::Endpoint => GroupBy::Endpoint,
                 By::State => GroupBy::State,
                 By::Age => GroupBy::Age,
             });
-            text::report(
-                out,
-                report,
-                Shown { leaked: typed.leaked, closed: typed.closed, explain: typed.explain, by },
-            )?;
+            let shown = Shown { leaked: typed.leaked, closed: typed.closed, explain: typed.explain, by };
+            text::report(out, report, shown)?;
         }
     }
     Ok(report.verdict().map_or(Verdict::Undecided, |finding| finding.kind))

@@ -5,7 +5,7 @@ use super::error::{Failure, exit};
 use super::talk;
 use crate::present::page::{self, PageSeries};
 use crate::present::replay::Replay;
-use crate::store::log::LogOptions;
+use crate::store::input::InputOptions;
 use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read, Write};
@@ -15,7 +15,7 @@ use std::process::{Command, Stdio};
 
 /// `unclosed view`.
 pub(crate) fn run(typed: &ViewArgs) -> Result<u8, Failure> {
-    let replay = Replay::open(&typed.file, LogOptions { lsof_header: typed.log.lsof_header })?;
+    let replay = Replay::open(&typed.file, InputOptions { lsof_header: typed.log.lsof_header })?;
     if let Some(path) = &typed.html {
         write_page(&replay, &typed.file, path)?;
         talk(&format!("Wrote {}: one file, opens offline.", path.display()));

@@ -72,6 +72,9 @@ pub struct Population {
 }
 
 impl Population {
+    /// How many groups are told apart by whoever counts them.
+    pub(crate) const GROUPS_MAX: usize = GROUPS_MAX;
+
     /// A population read back from a recording.
     pub fn restore(open: Vec<Lifetime>, closed: Vec<Lifetime>, tallies: BTreeMap<Group, Tally>) -> Self {
         Population {
@@ -125,9 +128,24 @@ impl Population {
         }
     }
 
+    /// The lifetime of that number, if it is open or in the sample.
+    pub fn get(&self, id: LifetimeId) -> Option<&Lifetime> {
+        self.open.get(&id).or_else(|| self.closed.get(&id))
+    }
+
+    /// The slot of the sample that a lifetime takes which is the `closed_total`-th to be closed, if it takes one: Vitter's
+    /// algorithm R ("Random sampling with a reservoir", 1985), with the lifetime's number hashed in place of a random one, so
+    /// that a replay decides alike. The first ones take a slot each, in their order.
+    pub(crate) fn slot_in_sample(id: LifetimeId, closed_total: u64) -> Option<usize> {
+        if closed_total <= SAMPLE_MAX as u64 {
+            return Some(closed_total as usize - 1);
+        }
+        let slot = (splitmix64(id.0 ^ closed_total.rotate_left(32)) % closed_total) as usize;
+        (slot < SAMPLE_MAX).then_some(slot)
+    }
+
     /// Decides whether the lifetimes that were just closed are kept as rows, so that at any time the rows are a uniform
-    /// sample of all that were closed: Vitter's algorithm R ("Random sampling with a reservoir", 1985), with the
-    /// lifetime's number hashed in place of a random one, so that a replay decides alike.
+    /// sample of all that were closed.
     pub fn close(&self, lifetimes: Vec<Lifetime>) -> Vec<Closing> {
         if lifetimes.is_empty() {
             return Vec::new();
@@ -143,10 +161,9 @@ impl Population {
                 sample.push(lifetime.id);
                 return Closing { lifetime, kept: true, evicted: None };
             }
-            let slot = (splitmix64(lifetime.id.0 ^ closed_total.rotate_left(32)) % closed_total) as usize;
-            if slot >= SAMPLE_MAX {
+            let Some(slot) = Population::slot_in_sample(lifetime.id, closed_total) else {
                 return Closing { lifetime, kept: false, evicted: None };
-            }
+            };
             let evicted = std::mem::replace(&mut sample[slot], lifetime.id);
             Closing { lifetime, kept: true, evicted: Some(evicted) }
         };

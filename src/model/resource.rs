@@ -218,6 +218,8 @@ pub struct Activity {
 pub struct Resource {
     /// Tells it from every other one.
     pub identity: Identity,
+    /// What the file that tells of it calls it, the `conn_id` of a CSV; `None` of what was seen by ourselves.
+    pub label: Option<Box<str>>,
     /// What it is.
     pub kind: Kind,
     /// True for an IPv6 socket, also where its addresses are v4-mapped.
@@ -247,6 +249,7 @@ impl Resource {
     pub fn new(identity: Identity, kind: Kind) -> Self {
         Resource {
             identity,
+            label: None,
             kind,
             ipv6: false,
             socket_type: None,

@@ -1,9 +1,7 @@
 //! The documented JSON, `"schema": "unclosed/1"`.
 
 use super::processes::{self, Share};
-use crate::model::{
-    Finding, Kind, Lifetime, LifetimeId, Process, ProcessKey, Report, Resource, Target, Timestamp, Verdict,
-};
+use crate::model::{Finding, Kind, Lifetime, Process, ProcessKey, Report, Resource, Target, Timestamp, Verdict};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -148,7 +146,7 @@ fn resource(
         None => it.activity.silent_seconds,
     };
     json!({
-        "id": identifier(lifetime.id),
+        "id": identifier(lifetime),
         "kind": it.kind.name(),
         "family": (it.kind.is_internet() || it.kind == Kind::Raw).then_some(if it.ipv6 { "IPv6" } else { "IPv4" }),
         "type": it.socket_type.map(crate::model::SocketType::name),
@@ -196,9 +194,9 @@ fn name_and_class(it: &Resource) -> (Option<&str>, Option<&str>) {
     if is_name { (Some(name), None) } else { (None, Some(name.strip_prefix("protocol: ").unwrap_or(name))) }
 }
 
-/// How a lifetime is called in JSON.
-pub fn identifier(id: LifetimeId) -> String {
-    id.0.to_string()
+/// How a lifetime is called in JSON: as the file that told of it calls it, or by its number.
+pub fn identifier(lifetime: &Lifetime) -> String {
+    lifetime.resource.label.as_deref().map_or_else(|| lifetime.id.0.to_string(), str::to_owned)
 }
 
 /// Whole numbers without a fraction: a count of 61 is `61`.

@@ -3,6 +3,7 @@
 pub mod canvas;
 mod detail;
 pub mod doctor;
+mod explain;
 pub mod json;
 pub mod list;
 pub mod live;

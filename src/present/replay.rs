@@ -1,13 +1,14 @@
-//! From a file to a report: a recording, or a log of `unix_time,value` that stands in for one.
+//! From a file to a report: a recording, or a text that stands in for one, a log of `unix_time,value` or a CSV of lifetimes.
 
 use super::text::moment;
 use super::window::Window;
 use crate::analyse::Fold;
-use crate::model::{Finding, Points, Report, Series, SeriesKey, Timestamp, Unit, Verdict};
-use crate::store::log::{self, Log, LogError, LogOptions};
+use crate::model::{Finding, LifetimeId, Points, Report, Series, SeriesKey, Timestamp, Unit, Verdict};
+use crate::store::input::{self, Input, InputError, InputOptions};
+use crate::store::lifetimes::Lifetimes;
+use crate::store::log::Log;
 use crate::store::{Recording, StoreError};
 use std::collections::{HashMap, HashSet};
-use std::io::Read;
 use std::path::Path;
 
 /// What can't be shown, and why.
@@ -16,9 +17,9 @@ pub enum ReplayError {
     /// A recording that can't be read.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A log that can't be read.
+    /// A text that can't be read.
     #[error(transparent)]
-    Log(#[from] LogError),
+    Input(#[from] InputError),
     /// No tick lies in the window.
     #[error("{file} has no tick between {} and {}", moment(window.since), moment(window.until))]
     NoTick {
@@ -54,22 +55,29 @@ pub struct Replay {
 #[derive(Debug)]
 enum Samples {
     Recording(Recording),
-    Log(Points),
+    /// Those of a text: a column for each series, as long as there are times.
+    Text {
+        times: Vec<Timestamp>,
+        columns: Vec<Vec<f64>>,
+    },
 }
 
 impl Samples {
-    /// Hands every tick's values on, in the order of time. A log has the one series.
+    /// Hands every tick's values on, in the order of time.
     fn for_each_tick(
         &self,
         series: &[Series],
         mut take: impl FnMut(Timestamp, &[(SeriesKey, f64)]),
     ) -> Result<(), ReplayError> {
-        match (self, series) {
-            (Samples::Recording(recording), _) => recording.for_each_tick(take)?,
-            (Samples::Log(points), [only, ..]) => {
-                points.times.iter().zip(&points.values).for_each(|(at, value)| take(*at, &[(only.key, *value)]));
+        match self {
+            Samples::Recording(recording) => recording.for_each_tick(take)?,
+            Samples::Text { times, columns } => {
+                let mut values: Vec<(SeriesKey, f64)> = series.iter().map(|series| (series.key, 0.0)).collect();
+                for (row, at) in times.iter().enumerate() {
+                    values.iter_mut().zip(columns).for_each(|(value, column)| value.1 = column[row]);
+                    take(*at, &values);
+                }
             }
-            (Samples::Log(_), []) => {}
         }
         Ok(())
     }
@@ -77,11 +85,14 @@ impl Samples {
 
 impl Replay {
     /// Reads the file and judges it.
-    pub fn open(path: &Path, options: LogOptions) -> Result<Self, ReplayError> {
-        let mut replay = match is_stream(path) {
-            true => Self::of_log(path, log::read(path, options).map_err(not_a_recording)?),
-            false if is_log(path)? => Self::of_log(path, log::read(path, options)?),
-            false => Self::of_recording(path)?,
+    pub fn open(path: &Path, options: InputOptions) -> Result<Self, ReplayError> {
+        let mut replay = if is_stream(path) {
+            Self::of_input(input::read(path, options).map_err(not_a_recording)?)?
+        } else {
+            match input::read_if_text(path, options)? {
+                Some(input) => Self::of_input(input)?,
+                None => Self::of_recording(path)?,
+            }
         };
         // A file is an argument: what it calls itself is not what the reader called it.
         replay.report.file = path.display().to_string();
@@ -93,33 +104,68 @@ impl Replay {
         let series = recording.series()?;
         let mut facts = recording.facts()?;
         facts.population = recording.population()?;
-        let mut fold = Fold::replay(facts, &series);
-        recording.for_each_tick(|at, values| fold.observe(at, values))?;
+        let replay = Self::judged(facts, series, Samples::Recording(recording), None)?;
         // Whoever reads what follows may take an hour over it; the recorder goes on meanwhile.
-        recording.release()?;
-        fold.judge();
-        Ok(Replay { report: fold.into_report(), series, samples: Samples::Recording(recording), window: None })
+        if let Samples::Recording(recording) = &replay.samples {
+            recording.release()?;
+        }
+        Ok(replay)
     }
 
-    fn of_log(path: &Path, log: Log) -> Self {
-        let series = vec![Series { key: SeriesKey(1), name: "value".into(), unit: Unit::Count, process: None }];
+    fn of_input(input: Input) -> Result<Self, ReplayError> {
+        match input {
+            Input::Log(log) => Self::of_log(log),
+            Input::Lifetimes(lifetimes) => Self::of_lifetimes(lifetimes),
+        }
+    }
+
+    fn of_log(log: Log) -> Result<Self, ReplayError> {
+        let Points { times, values } = log.points;
         let facts = Report {
-            file: path.display().to_string(),
-            from: log.points.times.first().copied().unwrap_or_default(),
-            to: log.points.times.last().copied().unwrap_or_default(),
-            ticks: log.points.len() as u64,
+            from: times.first().copied().unwrap_or_default(),
+            to: times.last().copied().unwrap_or_default(),
+            ticks: times.len() as u64,
             every_seconds: log.interval_seconds,
             gaps: log.gaps,
             events: log.events,
             notes: log.notes,
             ..Report::default()
         };
+        let series = vec![Series { key: SeriesKey(1), name: "value".into(), unit: Unit::Count, process: None }];
+        Self::judged(facts, series, Samples::Text { times, columns: vec![values] }, None)
+    }
+
+    fn of_lifetimes(lifetimes: Lifetimes) -> Result<Self, ReplayError> {
+        let Lifetimes { population, series, times, columns, every_seconds, notes } = lifetimes;
+        let facts = Report {
+            population,
+            from: times.first().copied().unwrap_or_default(),
+            to: times.last().copied().unwrap_or_default(),
+            ticks: times.len() as u64,
+            every_seconds: Some(every_seconds),
+            notes,
+            ..Report::default()
+        };
+        Self::judged(facts, series, Samples::Text { times, columns }, None)
+    }
+
+    /// Judges what is known, by the samples of the window where there is one.
+    fn judged(
+        facts: Report,
+        series: Vec<Series>,
+        samples: Samples,
+        window: Option<Window>,
+    ) -> Result<Self, ReplayError> {
         let mut fold = Fold::replay(facts, &series);
-        for (at, value) in log.points.times.iter().zip(&log.points.values) {
-            fold.observe(*at, &[(SeriesKey(1), *value)]);
-        }
+        samples.for_each_tick(&series, |at, values| {
+            if window.is_none_or(|window| window.contains(at)) {
+                fold.observe(at, values);
+            }
+        })?;
         fold.judge();
-        Replay { report: fold.into_report(), series, samples: Samples::Log(log.points), window: None }
+        let mut report = fold.into_report();
+        name_evidence(&mut report);
+        Ok(Replay { report, series, samples, window })
     }
 
     /// The same, judged by what lies in a window alone. Fails where no tick does.
@@ -143,31 +189,28 @@ impl Replay {
         series.retain(|it| measured.contains(&it.key));
         let limits = match &samples {
             Samples::Recording(recording) => recording.limits(window.until)?,
-            Samples::Log(_) => report.limits.clone(),
+            Samples::Text { .. } => report.limits.clone(),
         };
         let forgotten = window.forgotten(&report);
         let facts = Report { from, to, ticks, ..window.cut(report, limits) };
-        let mut fold = Fold::replay(facts, &series);
-        samples.for_each_tick(&series, |at, values| {
-            if window.contains(at) {
-                fold.observe(at, values);
-            }
-        })?;
-        fold.judge();
-        let mut report = fold.into_report();
-        if forgotten > 0 && report.verdict().is_some_and(|finding| finding.kind == Verdict::Clean) {
+        let mut replay = Self::judged(facts, series, samples, Some(window))?;
+        let is_clean = replay.report.verdict().is_some_and(|finding| finding.kind == Verdict::Clean);
+        if forgotten > 0 && is_clean {
             let text =
                 format!("{forgotten} processes have ended since, and what they held is not in the recording any more");
-            report.judged.findings.insert(0, Finding::new(Verdict::Undecided, "connections", text));
+            let finding = Finding::new(Verdict::Undecided, "connections", text);
+            replay.report.judged.findings.insert(0, finding);
         }
-        Ok(Replay { report, series, samples, window: Some(window) })
+        Ok(replay)
     }
 
     /// The samples of one series. Where an endpoint came back it is the latest of that name.
     pub fn points(&self, series: &Series) -> Result<Points, ReplayError> {
         let mut points = match &self.samples {
             Samples::Recording(recording) => recording.points(series.key)?,
-            Samples::Log(points) => points.clone(),
+            Samples::Text { times, columns } => {
+                Points { times: times.clone(), values: self.column(columns, series.key) }
+            }
         };
         if let Some(window) = self.window {
             let from = points.times.partition_point(|at| *at < window.since);
@@ -182,7 +225,10 @@ impl Replay {
     pub fn all_points(&self, wanted: &[SeriesKey]) -> Result<Vec<Points>, ReplayError> {
         let recording = match &self.samples {
             Samples::Recording(recording) => recording,
-            Samples::Log(points) => return Ok(vec![points.clone(); wanted.len()]),
+            Samples::Text { times, columns } => {
+                let points = |key: &SeriesKey| Points { times: times.clone(), values: self.column(columns, *key) };
+                return Ok(wanted.iter().map(points).collect());
+            }
         };
         let places: HashMap<SeriesKey, usize> = wanted.iter().copied().zip(0..).collect();
         let mut all = vec![Points::default(); wanted.len()];
@@ -204,42 +250,55 @@ impl Replay {
         Ok(all)
     }
 
-    /// The series of that name; without one the series that people ask for: that of a log, or `connections`.
+    /// A copy of that series' column.
+    fn column(&self, columns: &[Vec<f64>], wanted: SeriesKey) -> Vec<f64> {
+        let place = self.series.iter().position(|series| series.key == wanted);
+        place.and_then(|place| columns.get(place)).cloned().unwrap_or_default()
+    }
+
+    /// The series of that name; without one the series that people ask for: `connections`, or that of a log.
     pub fn named(&self, name: Option<&str>) -> Result<&Series, ReplayError> {
-        let wanted = name.unwrap_or(match &self.samples {
-            Samples::Recording(_) => "connections",
-            Samples::Log(_) => "value",
-        });
-        self.series.iter().rev().find(|it| it.name == wanted).ok_or_else(|| ReplayError::NoSuchSeries {
+        let find = |name: &str| self.series.iter().rev().find(|it| it.name == name);
+        let found = match name {
+            Some(name) => find(name),
+            None => find("connections").or_else(|| find("value")),
+        };
+        found.ok_or_else(|| ReplayError::NoSuchSeries {
             file: self.report.file.clone(),
-            wanted: wanted.to_owned(),
+            wanted: name.unwrap_or("connections").to_owned(),
             known: self.series.iter().map(|it| it.name.clone()).collect(),
         })
     }
 }
 
+/// Has the evidence name resources as the file does that told of them, where it has names for them.
+fn name_evidence(report: &mut Report) {
+    let population = &report.population;
+    let of_series = report.judged.series.iter_mut().map(|it| &mut it.verdict);
+    for finding in report.judged.findings.iter_mut().chain(of_series) {
+        for id in &mut finding.evidence {
+            let lifetime = id.parse().ok().and_then(|number| population.get(LifetimeId(number)));
+            if let Some(label) = lifetime.and_then(|lifetime| lifetime.resource.label.as_deref()) {
+                label.clone_into(id);
+            }
+        }
+    }
+}
+
 /// True of a pipe or a device, which is read but once: what a look at its head took would be lost. So it is taken for a
-/// log, whose reader looks at the head for itself.
+/// text, whose reader looks at the head for itself.
 fn is_stream(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir())
 }
 
 /// A recording in a pipe; SQLite needs the file itself.
-fn not_a_recording(error: LogError) -> LogError {
+fn not_a_recording(error: InputError) -> InputError {
     match error {
-        LogError::Binary { path, what } if what.contains("SQLite") => {
-            LogError::Binary { path, what: "a recording, which can't be read from a pipe; name the file itself" }
+        InputError::Binary { path, what } if what.contains("SQLite") => {
+            InputError::Binary { path, what: "a recording, which can't be read from a pipe; name the file itself" }
         }
         other => other,
     }
-}
-
-/// True where the file is to be read as a log.
-fn is_log(path: &Path) -> Result<bool, StoreError> {
-    let mut head = Vec::new();
-    // What can't be opened is explained by whoever reads it as a recording.
-    let Ok(file) = std::fs::File::open(path) else { return Ok(false) };
-    Ok(file.take(4096).read_to_end(&mut head).is_ok() && !head.is_empty() && log::looks_like_log(&head))
 }
 
 #[cfg(test)]
@@ -249,7 +308,7 @@ mod tests {
     #[test]
     fn one_pass_finds_what_a_pass_per_series_finds() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/format-1.unclosed");
-        let replay = Replay::open(&path, LogOptions::default()).expect("opens");
+        let replay = Replay::open(&path, InputOptions::default()).expect("opens");
         let wanted: Vec<SeriesKey> = replay.series.iter().rev().map(|series| series.key).collect();
         let all = replay.all_points(&wanted).expect("reads");
         assert_eq!(all.len(), replay.series.len());

@@ -1,5 +1,6 @@
 //! A report as text, for a terminal of any width and for a file.
 
+use super::explain;
 use super::processes;
 use super::table::{self, Align, printable};
 use crate::model::{Finding, Lifetime, Report, SeriesReport, Timestamp, Unit, Verdict, duration_words};
@@ -38,12 +39,7 @@ pub enum GroupBy {
 pub fn report(out: &mut dyn Write, report: &Report, shown: Shown) -> io::Result<()> {
     summary(out, report)?;
     if shown.explain {
-        for finding in &report.judged.findings {
-            writeln!(out, "\nHow {} was judged:", printable(&finding.subject))?;
-            for step in &finding.steps {
-                writeln!(out, "  - {}", printable(step))?;
-            }
-        }
+        explain::write(out, report)?;
     }
     match shown.by {
         Some(by) => groups(out, report, by)?,
@@ -112,6 +108,11 @@ pub fn summary(out: &mut dyn Write, report: &Report) -> io::Result<()> {
 /// The verdict with its numbers.
 pub fn verdict(out: &mut dyn Write, finding: &Finding) -> io::Result<()> {
     writeln!(out, "{}", headline(finding))?;
+    figures(out, finding)
+}
+
+/// Since when, how fast, how sure, and when it breaks, as far as that is known.
+pub(super) fn figures(out: &mut dyn Write, finding: &Finding) -> io::Result<()> {
     if let Some(since) = finding.since {
         write!(out, "       since {}", moment(since))?;
         if let (Some(rate), Some(low), Some(high)) = (finding.rate_per_hour, finding.rate_low, finding.rate_high) {
@@ -224,7 +225,7 @@ fn resources(out: &mut dyn Write, report: &Report, shown: Shown) -> io::Result<(
     let cells: Vec<Vec<String>> = rows.iter().take(most).map(|it| row(report, it)).collect();
     let columns = [
         ("", Align::Left),
-        ("FD", Align::Right),
+        (if rows.iter().any(|it| it.resource.label.is_some()) { "ID" } else { "FD" }, Align::Right),
         ("KIND", Align::Left),
         ("LOCAL", Align::Left),
         ("REMOTE", Align::Left),
@@ -257,9 +258,11 @@ fn row(report: &Report, it: &Lifetime) -> Vec<String> {
         _ => String::new(),
     };
     let bound = if it.is_older_than_recording() { ">" } else { "" };
+    let fd = it.holders.first().map(|holder| holder.fd.to_string());
+    let number = resource.label.as_deref().map(str::to_owned).or(fd).unwrap_or_default();
     vec![
         mark,
-        it.holders.first().map(|holder| holder.fd.to_string()).unwrap_or_default(),
+        number,
         resource.kind.name().to_owned(),
         resource.local.as_ref().map(ToString::to_string).or_else(|| resource.name.clone()).unwrap_or_default(),
         resource.remote.as_ref().map(ToString::to_string).unwrap_or_default(),

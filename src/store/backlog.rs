@@ -89,9 +89,19 @@ impl Backlog {
         }
     }
 
-    /// Writes what waits until nothing does, or until the recording refuses: the end of a watch.
-    pub fn drain(&mut self) {
+    /// Writes what waits until nothing does, or until the recording refuses: the end of a watch. `verdict` is what is said
+    /// then, where that is something else than before.
+    ///
+    /// # Errors
+    /// Where nothing waits and the verdict can't be written.
+    pub fn drain(&mut self, verdict: Option<VerdictChange>) -> Result<(), StoreError> {
+        match (self.waiting.back_mut(), verdict) {
+            (Some(last), verdict) => last.verdicts.extend(verdict),
+            (None, Some(verdict)) => self.writer.append_verdicts(&[verdict])?,
+            (None, None) => {}
+        }
         while let Some(Ok(())) = self.write_oldest() {}
+        Ok(())
     }
 
     /// Writes the oldest tick that waits; `None` where none does.
@@ -248,13 +258,34 @@ mod tests {
         for second in 1..1_500 {
             assert!(matches!(backlog.append(tick(second, 1.0), None), Written::Waits));
         }
-        backlog.drain();
+        backlog.drain(None).expect("nothing to say");
         assert_eq!((backlog.owed(), backlog.dropped), (1_500, 0));
         backlog.writer.refuse(false);
-        backlog.drain();
+        backlog.drain(None).expect("nothing to say");
         assert_eq!(backlog.owed(), 0);
         let facts = Recording::open(backlog.path()).and_then(|it| it.facts()).expect("reads");
         assert_eq!((facts.from, facts.to, facts.ticks), (at(0), at(1_499), 1_500));
+    }
+
+    #[test]
+    fn the_last_verdict_is_written_after_all_ticks() {
+        use crate::model::Verdict::{Clean, Leak};
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let mut backlog = backlog(folder.path());
+        let change = |second, kind| Some(VerdictChange { at: at(second), kind, sentence: "so".into() });
+        backlog.append(named(tick(0, 0.0)), None);
+        backlog.drain(change(0, Clean)).expect("written");
+        // One that has to wait, as the tick before it does.
+        backlog.writer.refuse(true);
+        backlog.append(tick(1, 1.0), None);
+        backlog.drain(change(1, Leak)).expect("it waits");
+        backlog.writer.refuse(false);
+        backlog.drain(None).expect("nothing more");
+        backlog.writer.refuse(true);
+        assert!(backlog.drain(change(2, Clean)).is_err());
+        let facts = Recording::open(backlog.path()).and_then(|it| it.facts()).expect("reads");
+        let said: Vec<_> = facts.history.iter().map(|change| (change.at, change.kind)).collect();
+        assert_eq!(said, [(at(0), Clean), (at(1), Leak)]);
     }
 
     #[test]
@@ -273,7 +304,7 @@ mod tests {
         }
         assert_eq!(backlog.owed(), 2_500);
         backlog.writer.refuse(false);
-        backlog.drain();
+        backlog.drain(None).expect("nothing to say");
         let recording = Recording::open(backlog.path()).expect("opens");
         let facts = recording.facts().expect("reads");
         assert_eq!((facts.to, facts.ticks), (at(2_499), 2_500 - backlog.dropped));
@@ -318,7 +349,7 @@ mod tests {
         }
         assert!(backlog.dropped > 0);
         backlog.writer.refuse(false);
-        backlog.drain();
+        backlog.drain(None).expect("nothing to say");
         let recorded = Recording::open(backlog.path()).and_then(|it| it.population()).expect("reads");
         assert_eq!(recorded.tallies, population.tallies);
         assert_eq!(recorded.closed_total, population.closed_total);

@@ -1,4 +1,5 @@
-//! The recording, the only place that opens SQLite, and the logs of `unix_time,value` that stand in for one.
+//! The recording, the only place that opens SQLite, and the texts that stand in for one: logs of `unix_time,value` and CSVs of
+//! lifetimes.
 //!
 //! The format is told in words in `docs/storage-format.md`.
 
@@ -6,6 +7,9 @@ mod backlog;
 pub mod block;
 pub mod envelope;
 mod error;
+mod import;
+pub mod input;
+pub mod lifetimes;
 pub mod log;
 mod reader;
 mod schema;

@@ -208,12 +208,11 @@ impl Recording {
         })? {
             holders.entry(lifetime).or_default().push(holder);
         }
-        let has_detail: bool = self.one(schema::HAS_DETAIL, |row| row.get(0))?;
-        let detail = if has_detail { "detail" } else { "NULL" };
+        let (detail, label) = (self.column("detail")?, self.column("label")?);
         let lifetimes = format!(
             "SELECT id, kind, ipv6, socket_type, inode, name, local, remote, peer_inode, state, accepted_by, opened_after,
                     opened, opened_exact, last_seen, closed, ended_with_process, identity_a, identity_b,
-                    bytes_sent, bytes_received, last_active, {detail}
+                    bytes_sent, bytes_received, last_active, {detail}, {label}
              FROM lifetime LEFT JOIN activity ON activity.lifetime = lifetime.id"
         );
         let all = self.rows(&lifetimes, |row| {
@@ -227,6 +226,12 @@ impl Recording {
             Ok((group, Tally { opened: row.get::<_, i64>(2)? as u64, closed: row.get::<_, i64>(3)? as u64 }))
         })?;
         Ok(Population::restore(open, closed, tallies.into_iter().collect()))
+    }
+
+    /// The name of a column of lifetimes; in a recording without it, what stands for it in a query.
+    fn column(&self, name: &'static str) -> Result<&'static str, StoreError> {
+        let found = self.connection.query_row(schema::HAS_COLUMN, [name], |row| row.get::<_, bool>(0));
+        found.map(|found| if found { name } else { "NULL" }).map_err(|source| self.failed(source))
     }
 
     /// Hands every tick's values on, in the order of time. Holes are left out.
@@ -334,6 +339,7 @@ fn read_lifetime(row: &Row, holders: Vec<Holder>) -> rusqlite::Result<Lifetime> 
     resource.activity.bytes_received = count(20)?;
     // One that is no detail was written by somebody else: it is unknown, and nothing else is lost by it.
     resource.detail = text(22)?.and_then(|detail| serde_json::from_str(&detail).ok());
+    resource.label = text(23)?.map(String::into_boxed_str);
     Ok(Lifetime {
         id: LifetimeId(row.get::<_, i64>(0)? as u64),
         resource,

@@ -20,7 +20,7 @@ pub(super) const CREATE: &str = "
     CREATE TABLE lifetime(id INTEGER PRIMARY KEY, kind TEXT NOT NULL, ipv6 INTEGER NOT NULL, socket_type TEXT, inode INTEGER,
         name TEXT, local TEXT, remote TEXT, peer_inode INTEGER, state TEXT, accepted_by TEXT, opened_after INTEGER,
         opened INTEGER NOT NULL, opened_exact INTEGER NOT NULL, last_seen INTEGER NOT NULL, closed INTEGER,
-        ended_with_process INTEGER NOT NULL, identity_a INTEGER NOT NULL, identity_b INTEGER NOT NULL, detail TEXT);
+        ended_with_process INTEGER NOT NULL, identity_a INTEGER NOT NULL, identity_b INTEGER NOT NULL, detail TEXT, label TEXT);
     CREATE TABLE activity(lifetime INTEGER PRIMARY KEY, bytes_sent INTEGER, bytes_received INTEGER, last_active INTEGER);
     CREATE TABLE holder(lifetime INTEGER NOT NULL, process INTEGER NOT NULL, fd INTEGER NOT NULL, access TEXT,
         PRIMARY KEY(lifetime, process, fd)) WITHOUT ROWID;
@@ -38,8 +38,8 @@ pub(super) const CREATE: &str = "
     COMMIT;
 ";
 
-/// Whether lifetimes have a column of their details, as the first recordings of this version have not.
-pub(super) const HAS_DETAIL: &str = "SELECT count(*) FROM pragma_table_info('lifetime') WHERE name = 'detail'";
+/// Whether lifetimes have a column, for the first recordings of this version lack `detail` and `label`.
+pub(super) const HAS_COLUMN: &str = "SELECT count(*) FROM pragma_table_info('lifetime') WHERE name = ?";
 
 /// The tables that `CREATE` makes.
 pub(super) const TABLES: [&str; 15] = [

@@ -4,7 +4,7 @@ use super::block;
 use super::error::StoreError;
 use super::schema;
 use crate::model::{
-    EventKind, Group, Lifetime, Points, Series, SeriesKey, SocketType, Tally, Tick, Timestamp, Traffic, VerdictChange,
+    EventKind, Group, Lifetime, Series, SeriesKey, SocketType, Tally, Tick, Timestamp, Traffic, VerdictChange,
 };
 use rusqlite::{CachedStatement, Connection, OpenFlags, Transaction, params};
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,9 +17,6 @@ const SEAL_TICKS: usize = 720;
 /// Values, holes included, that make a segment sooner, where there are many series: 8 MB in memory. A reader refuses 16
 /// times as many.
 const SEAL_VALUES: usize = 1 << 20;
-
-/// Ticks of a segment of an imported log: long enough to compress well, short enough to read one for a zoom.
-const IMPORT_TICKS: usize = 8_192;
 
 /// Notes that are kept, each a row: one that names what changes must not fill the disk.
 pub(super) const NOTES_MAX: usize = 1_000;
@@ -161,20 +158,14 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes a whole series at once, as segments, and what is known of it: an imported log. Of `facts` there are no values.
-    pub fn append_log(&mut self, series: &Series, points: &Points, facts: &Tick) -> Result<(), StoreError> {
-        let path = self.path.clone();
-        let write = |connection: &mut Connection| -> rusqlite::Result<()> {
-            let transaction = connection.transaction()?;
-            write_series(&transaction, series)?;
-            for (times, values) in points.times.chunks(IMPORT_TICKS).zip(points.values.chunks(IMPORT_TICKS)) {
-                let times: Vec<f64> = times.iter().map(|at| at.0 as f64).collect();
-                write_segment(&transaction, &times, &[f64::from(series.key.0)], &[values])?;
-            }
-            write_facts(&transaction, facts)?;
-            transaction.commit()
-        };
-        write(&mut self.connection).map_err(|source| StoreError::sqlite(&path, source))
+    /// Writes by `write`, all of it or nothing.
+    pub(super) fn transact(
+        &mut self,
+        write: impl FnOnce(&Transaction) -> rusqlite::Result<()>,
+    ) -> Result<(), StoreError> {
+        let transaction = self.connection.transaction().map_err(|source| StoreError::sqlite(&self.path, source))?;
+        let written = write(&transaction).and_then(|()| transaction.commit());
+        written.map_err(|source| StoreError::sqlite(&self.path, source))
     }
 
     /// Makes it refuse all that is to be written, as a full disk does, or take it again.
@@ -211,7 +202,7 @@ fn write_tick(transaction: &Transaction, tick: &Tick) -> rusqlite::Result<()> {
 }
 
 /// All of a tick but its values and lifetimes.
-fn write_facts(transaction: &Transaction, tick: &Tick) -> rusqlite::Result<()> {
+pub(super) fn write_facts(transaction: &Transaction, tick: &Tick) -> rusqlite::Result<()> {
     let at = tick.at.0;
     for (key, process) in &tick.started {
         transaction.prepare_cached("INSERT OR REPLACE INTO process VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")?.execute(
@@ -301,7 +292,7 @@ fn write_note(transaction: &Transaction, note: &str, at: i64) -> rusqlite::Resul
     Ok(())
 }
 
-fn write_verdict(transaction: &Transaction, verdict: &VerdictChange) -> rusqlite::Result<()> {
+pub(super) fn write_verdict(transaction: &Transaction, verdict: &VerdictChange) -> rusqlite::Result<()> {
     transaction.prepare_cached("INSERT INTO verdict(at, kind, sentence) VALUES (?, ?, ?)")?.execute(params![
         verdict.at.0,
         verdict.kind.word(),
@@ -313,7 +304,7 @@ fn write_verdict(transaction: &Transaction, verdict: &VerdictChange) -> rusqlite
     Ok(())
 }
 
-fn write_tallies(transaction: &Transaction, tallies: &BTreeMap<Group, Tally>) -> rusqlite::Result<()> {
+pub(super) fn write_tallies(transaction: &Transaction, tallies: &BTreeMap<Group, Tally>) -> rusqlite::Result<()> {
     let mut write = transaction.prepare_cached(
         "INSERT INTO tally VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET opened = opened + ?3, closed = closed + ?4",
     )?;
@@ -323,9 +314,9 @@ fn write_tallies(transaction: &Transaction, tallies: &BTreeMap<Group, Tally>) ->
     Ok(())
 }
 
-fn write_lifetimes(transaction: &Transaction, tick: &Tick) -> rusqlite::Result<()> {
+pub(super) fn write_lifetimes(transaction: &Transaction, tick: &Tick) -> rusqlite::Result<()> {
     let mut write = transaction.prepare_cached(
-        "INSERT OR REPLACE INTO lifetime VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO lifetime VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?;
     let mut activity = transaction.prepare_cached("INSERT OR REPLACE INTO activity VALUES (?, ?, ?, ?)")?;
     let mut forget_holders = transaction.prepare_cached("DELETE FROM holder WHERE lifetime = ?")?;
@@ -384,7 +375,8 @@ fn write_lifetime(statement: &mut CachedStatement, lifetime: &Lifetime) -> rusql
         resource.identity.0 as i64,
         resource.identity.1 as i64,
         // A detail is plain names and numbers: it always has a JSON.
-        resource.detail.as_ref().and_then(|detail| serde_json::to_string(detail).ok())
+        resource.detail.as_ref().and_then(|detail| serde_json::to_string(detail).ok()),
+        resource.label
     ])
 }
 
@@ -433,7 +425,12 @@ fn seal(transaction: &Transaction, ticks: &[(Timestamp, &[(SeriesKey, f64)])]) -
     Ok(())
 }
 
-fn write_segment(transaction: &Transaction, times: &[f64], keys: &[f64], values: &[&[f64]]) -> rusqlite::Result<()> {
+pub(super) fn write_segment(
+    transaction: &Transaction,
+    times: &[f64],
+    keys: &[f64],
+    values: &[&[f64]],
+) -> rusqlite::Result<()> {
     let (Some(first), Some(last)) = (times.first(), times.last()) else { return Ok(()) };
     let mut columns = vec![times, keys];
     columns.extend(values);

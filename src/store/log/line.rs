@@ -4,8 +4,8 @@
 //! count. Either field may stand in quotes. Columns after the second are left alone. Where the separator is no comma, a
 //! comma in the value is a decimal one.
 
-use super::moment::{self, Form};
 use crate::model::Timestamp;
+use crate::store::input::moment::{self, Form};
 
 /// What a line says.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,18 +1,6 @@
 use super::*;
-use flate2::Compression;
-use flate2::write::GzEncoder;
+use crate::store::input::tests::{gzip, log_of};
 use proptest::prelude::*;
-use std::io::Write;
-
-fn read_bytes(input: &[u8], options: LogOptions) -> Result<Log, String> {
-    read_from(input, options).map_err(|failure| match failure {
-        Failure::Read(source) => format!("read: {source}"),
-        Failure::Unpack(source) => format!("unpack: {source}"),
-        Failure::Empty => "empty".to_owned(),
-        Failure::Binary(what) => what.to_owned(),
-        Failure::NoSample(why) => why,
-    })
-}
 
 /// The log as `time,value ...`, then its gaps, events and notes, a line each.
 fn told(log: &Log) -> String {
@@ -37,14 +25,8 @@ fn told(log: &Log) -> String {
 }
 
 fn check(input: impl AsRef<[u8]>, expect: &str) {
-    let told = read_bytes(input.as_ref(), LogOptions::default()).map_or_else(|error| error, |log| told(&log));
+    let told = log_of(input.as_ref(), InputOptions::default()).map_or_else(|error| error, |log| told(&log));
     assert_eq!(told, expect);
-}
-
-fn gzip(plain: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-    encoder.write_all(plain).expect("memory");
-    encoder.finish().expect("memory")
 }
 
 #[test]
@@ -80,7 +62,7 @@ fn a_line_that_is_not_understood_is_told_with_its_number() {
          note line 4 skipped: its value is not a number: `15,NaN`",
     );
     let many = format!("1,1\n{}2,2\n", "x\n".repeat(13));
-    let log = read_bytes(many.as_bytes(), LogOptions::default()).expect("a log");
+    let log = log_of(many.as_bytes(), InputOptions::default()).expect("a log");
     assert_eq!(log.notes.len(), 11);
     assert_eq!(log.notes[9], "line 11 skipped: it does not begin with a time: `x`");
     assert_eq!(log.notes[10], "3 lines more skipped");
@@ -88,7 +70,7 @@ fn a_line_that_is_not_understood_is_told_with_its_number() {
 
 #[test]
 fn a_line_of_more_than_64_kib_is_skipped_wherever_the_buffer_ends() {
-    for length in [LINE_LENGTH_MAX + 1, BUFFER_LENGTH - 5, BUFFER_LENGTH, 3 * BUFFER_LENGTH + 7] {
+    for length in [65_537, 131_067, 131_072, 3 * 131_072 + 7] {
         let long = "9".repeat(length);
         check(format!("1,1\n{long}\n2,2\n"), "1,1 2,2\nnote line 2 skipped: it is longer than 64 KiB");
         check(format!("1,1\n{long}"), "1,1\nnote line 2 skipped: it is longer than 64 KiB");
@@ -124,8 +106,7 @@ fn a_time_of_a_damaged_line_does_not_stretch_the_log() {
          note times in microseconds, by their magnitude",
     );
     // A clock that is set for good is no stray.
-    let told =
-        read_bytes(b"5,1\n10,2\n1487279174,3\n1487279179,4\n", LogOptions::default()).map(|log| log.points.len());
+    let told = log_of(b"5,1\n10,2\n1487279174,3\n1487279179,4\n", InputOptions::default()).map(|log| log.points.len());
     assert_eq!(told, Ok(4));
 }
 
@@ -140,7 +121,7 @@ fn of_one_time_the_last_counts() {
 #[test]
 fn gaps_and_restarts_are_marked() {
     let climb = |from: u32| -> String { (0..12).map(|i| format!("{},{}\n", from + 5 * i, 10 + 5 * i)).collect() };
-    let log = read_bytes(format!("{}{}", climb(0), climb(100)).as_bytes(), LogOptions::default()).expect("a log");
+    let log = log_of(format!("{}{}", climb(0), climb(100)).as_bytes(), InputOptions::default()).expect("a log");
     assert_eq!(log.gaps.len(), 1);
     assert_eq!((log.gaps[0].from, log.gaps[0].to), (Timestamp(55_000_000), Timestamp(100_000_000)));
     assert_eq!(log.events.len(), 1);
@@ -151,7 +132,7 @@ fn gaps_and_restarts_are_marked() {
 
 #[test]
 fn the_header_that_lsof_counts_is_subtracted() {
-    let log = read_bytes(b"0,13\n5,0\n10,1\n", LogOptions { lsof_header: true }).expect("a log");
+    let log = log_of(b"0,13\n5,0\n10,1\n", InputOptions { lsof_header: true }).expect("a log");
     assert_eq!(log.points.values, [12.0, 0.0, 0.0]);
 }
 
@@ -163,49 +144,11 @@ fn gzip_whole_in_members_and_cut() {
         (0..100_000u32).map(|i| format!("{},{}\n", 5 * i, i.wrapping_mul(2_654_435_761) >> 20)).collect();
     let mut cut = gzip(many.as_bytes());
     cut.truncate(cut.len() / 2);
-    let log = read_bytes(&cut, LogOptions::default()).expect("a log");
+    let log = log_of(&cut, InputOptions::default()).expect("a log");
     assert!(log.points.len() > 20_000, "{}", log.points.len());
     assert!(log.notes.iter().any(|note| note.starts_with("unpacking failed after line")), "{:?}", log.notes);
     check(&gzip(b"5,1\n")[..9], "unpack: unexpected end of file");
     check(gzip(b""), "empty");
-}
-
-#[test]
-fn what_is_no_log_is_told_what_it_is() {
-    check("", "empty");
-    check("# a\n\n", "2 lines, all blank, comments or a header");
-    check("hello\n", "1 line, all blank, comments or a header");
-    check("hello\nworld\nagain\n", "line 2 skipped: it does not begin with a time: `world`, and so on for 2 lines");
-    check(b"SQLite format 3\0...", "an SQLite database");
-    check(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x03\0", "a binary file; name a recording or a log");
-    check([0xfd, b'7', b'z', b'X', b'Z', 0], "packed by xz; unpack it with `xz -dk` first");
-    check(b"\xff\xfe5\0,\x001\0", "text in UTF-16; convert it with `iconv -f UTF-16 -t UTF-8` first");
-    check(gzip(b"SQLite format 3\0..."), "an SQLite database");
-}
-
-#[test]
-fn errors_name_the_path_and_a_way_out() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let error = |path: &Path| {
-        read(path, LogOptions::default())
-            .expect_err("no log")
-            .to_string()
-            .replace(&folder.path().display().to_string(), "")
-    };
-    assert_eq!(error(&folder.path().join("gone")), "can't read /gone: there is no such file; check the path");
-    assert_eq!(error(folder.path()), "can't read : it is a folder; name a recording or a log in it");
-    let empty = folder.path().join("empty");
-    File::create(&empty).expect("a file");
-    assert!(error(&empty).starts_with("/empty is empty: no line of `unix_time,value` was ever written"));
-}
-
-#[test]
-fn a_recording_is_told_from_a_log_by_its_head() {
-    for log in [b"5,1\n".as_slice(), b"", b"time;count\n", &[0x1f, 0x8b, 8, 0], "# Größe\n".as_bytes()] {
-        assert!(looks_like_log(log), "{log:?}");
-    }
-    assert!(!looks_like_log(b"SQLite format 3\0\x10\0\x02\x02"));
-    assert!(!looks_like_log(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0"));
 }
 
 proptest! {
@@ -214,13 +157,12 @@ proptest! {
         if packed {
             bytes.splice(0..0, gzip(b"5,1\n"));
         }
-        let _ = read_bytes(&bytes, LogOptions::default());
-        let _ = looks_like_log(&bytes);
+        let _ = log_of(&bytes, InputOptions::default());
     }
 
     #[test]
     fn no_text_makes_it_panic(text in "([0-9TZ:,;. \"'/+eé\\-]{0,30}\n?){0,10}") {
-        if let Ok(log) = read_bytes(text.as_bytes(), LogOptions { lsof_header: true }) {
+        if let Ok(log) = log_of(text.as_bytes(), InputOptions { lsof_header: true }) {
             prop_assert!(log.points.times.is_sorted());
             prop_assert!(log.points.values.iter().all(|value| value.is_finite()));
             prop_assert_eq!(log.points.times.len(), log.points.values.len());
@@ -239,7 +181,7 @@ proptest! {
         let values = values[..times.len()].to_vec();
         let mut text: String = times.iter().zip(&values).map(|(at, value)| format!("{},{value}\n", at.seconds())).collect();
         let bytes = if packed { gzip(text.as_bytes()) } else { std::mem::take(&mut text).into_bytes() };
-        let log = read_bytes(&bytes, LogOptions::default()).expect("a log");
+        let log = log_of(&bytes, InputOptions::default()).expect("a log");
         prop_assert_eq!(log.points.times, times);
         let bits = |values: &[f64]| values.iter().map(|value| value.to_bits()).collect::<Vec<u64>>();
         prop_assert_eq!(bits(&log.points.values), bits(&values));
@@ -251,7 +193,7 @@ proptest! {
         for index in (1..lines.len()).rev() {
             lines.swap(index, (seed as usize).wrapping_mul(index + 1).wrapping_add(index * index) % (index + 1));
         }
-        let log = read_bytes(lines.concat().as_bytes(), LogOptions::default()).expect("a log");
+        let log = log_of(lines.concat().as_bytes(), InputOptions::default()).expect("a log");
         prop_assert_eq!(log.points.times, times.iter().map(|at| Timestamp(at * 1_000_000)).collect::<Vec<_>>());
         prop_assert_eq!(log.points.values, times.iter().map(|at| (at % 97) as f64).collect::<Vec<_>>());
     }

@@ -16,7 +16,7 @@ use jiff::tz::Offset;
 
 /// How a time was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(crate) enum Form {
     Seconds,
     Milliseconds,
     Microseconds,
@@ -26,8 +26,21 @@ pub(super) enum Form {
     Unzoned,
 }
 
+impl Form {
+    /// What was assumed, where anything was.
+    pub(crate) fn note(self) -> Option<&'static str> {
+        match self {
+            Form::Seconds | Form::Zoned => None,
+            Form::Milliseconds => Some("times in milliseconds, by their magnitude"),
+            Form::Microseconds => Some("times in microseconds, by their magnitude"),
+            Form::Nanoseconds => Some("times in nanoseconds, by their magnitude"),
+            Form::Unzoned => Some("times without a zone are taken as UTC"),
+        }
+    }
+}
+
 /// The time that `text` begins with and what follows it, or what is wrong.
-pub(super) fn read(text: &str) -> Result<(Timestamp, Form, &str), &'static str> {
+pub(crate) fn read(text: &str) -> Result<(Timestamp, Form, &str), &'static str> {
     let (digits, rest) = split_digits(text);
     match (digits.len(), rest.as_bytes().first()) {
         (0, _) => Err("it does not begin with a time"),
