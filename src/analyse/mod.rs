@@ -22,7 +22,11 @@ mod fold;
 mod limits;
 mod looks;
 mod openings;
+#[cfg(test)]
+mod properties;
 mod ranking;
+#[cfg(test)]
+mod reference;
 mod season;
 mod sentence;
 mod series;
