@@ -129,7 +129,6 @@ fn scored(name: &str) -> SeriesScore {
             score.covered += f64::from(u8::from(interval.is_some_and(|(low, high)| (low..=high).contains(&truth))));
         }
     }
-    println!("{name}: {score}");
     score
 }
 
@@ -222,7 +221,6 @@ fn connections_that_are_never_closed() {
          clean cases flagged {flagged} of {clean}",
         f1(precision, recall)
     );
-    println!("{figures}");
     assert!(cases.len() == 60 && clean > 10.0, "{figures}");
     assert!(precision >= 0.98 && recall >= 0.90 && f1(precision, recall) >= 0.94, "{figures}");
     assert!(chatty_found / chatty >= 0.80 && flagged / clean <= 1.0 / 12.0, "{figures}");
