@@ -2,8 +2,8 @@
 
 use super::bins::{Bin, Block, blocks, samples, since};
 use super::falls::{Shape, shape};
-use super::season::Season;
-use super::views::{self, Rise, Scene};
+use super::season::{Period, Season};
+use super::views::{self, Scene, Seen};
 use crate::model::{Timestamp, duration_words};
 
 /// With fewer samples nothing is said: 40 make the 24 blocks that a trend's error can be told from.
@@ -20,35 +20,31 @@ pub(super) struct Look {
     /// The part of the series that was looked at: its beginning and its length.
     pub(super) start: Timestamp,
     pub(super) span_seconds: f64,
+    /// The length of what repeats in it, where something does.
+    pub(super) period_seconds: Option<f64>,
     /// The samples in it.
     pub(super) samples: u64,
-    pub(super) is_start: bool,
     pub(super) steps: Vec<String>,
 }
 
-/// What was seen.
-#[derive(Clone, Debug)]
-pub(super) enum Seen {
-    /// What a leak does.
-    Rise(Rise),
-    /// A rise, and why it may be something else.
-    Doubt(String),
-    /// Too little to see anything in; what is missing, in words.
-    TooLittle(String),
-    /// Nothing rises.
-    Nothing,
-}
-
 /// Looks at the bins of a series whose smallest step is `quantum`. Restarts are known from elsewhere.
-pub(super) fn look(bins: &[Bin], quantum: f64, restarts: &[Timestamp]) -> Look {
+pub(super) fn look(bins: &[Bin], quantum: f64, restarts: &[Timestamp], period: Period) -> Look {
     let count = samples(bins);
     let (Some(first), Some(last)) = (bins.first().map(|bin| bin.first), bins.last().map(|bin| bin.last)) else {
         let seen = Seen::TooLittle("no sample yet".into());
-        return Look { seen, start: Timestamp(0), span_seconds: 0.0, samples: 0, is_start: false, steps: Vec::new() };
+        return Look {
+            seen,
+            start: Timestamp(0),
+            span_seconds: 0.0,
+            samples: 0,
+            period_seconds: None,
+            steps: Vec::new(),
+        };
     };
     let span = last.seconds_since(first);
     let steps = vec![format!("{count} samples over {}", duration_words(span))];
-    let mut look = Look { seen: Seen::Nothing, start: first, span_seconds: span, samples: count, is_start: false, steps };
+    let mut look =
+        Look { seen: Seen::Nothing, start: first, span_seconds: span, samples: count, period_seconds: None, steps };
     if count < SAMPLES_MIN {
         look.seen = Seen::TooLittle(match count {
             1 => format!("1 sample of the {SAMPLES_MIN} it takes"),
@@ -79,25 +75,20 @@ pub(super) fn look(bins: &[Bin], quantum: f64, restarts: &[Timestamp]) -> Look {
                     return look;
                 }
             }
-            scene_of(part, look.samples, quantum)
+            scene_of(part, look.samples, quantum, period)
         }
     };
-    (look.start, look.span_seconds) = (scene.start, scene.span_seconds);
-    let seen = views::look(&scene, &mut look.steps);
-    look.is_start = look.steps.iter().any(|s| s.starts_with("a start: it began"));
-    look.seen = match seen {//(&scene, &mut look.steps) {
-        (Some(rise), _) => Seen::Rise(rise),
-        (None, Some(doubt)) => Seen::Doubt(doubt),
-        (None, None) => Seen::Nothing,
-    };
+    (look.start, look.span_seconds, look.period_seconds) =
+        (scene.start, scene.span_seconds, scene.season.period_seconds);
+    look.seen = views::look(&scene, &mut look.steps);
     look
 }
 
-fn scene_of(part: &[Bin], samples: u64, quantum: f64) -> Scene {
+fn scene_of(part: &[Bin], samples: u64, quantum: f64, period: Period) -> Scene {
     let wanted = ((samples / 6) as usize).clamp(BLOCKS_MIN, BLOCKS_MAX);
     let blocks: Vec<Block> = blocks(part, wanted);
     let (start, end) = part.first().zip(part.last()).map_or_else(Default::default, |(a, b)| (a.first, b.last));
     let span_seconds = end.seconds_since(start).max(1e-6);
-    let season = Season::find(&blocks, span_seconds);
+    let season = Season::find(&blocks, span_seconds, period);
     Scene { blocks, season, start, span_seconds, quantum, is_saw: false }
 }

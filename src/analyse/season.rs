@@ -26,12 +26,20 @@ pub(super) struct Season {
     pub(super) period_seconds: Option<f64>,
 }
 
+/// Which periods are tried.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Period {
+    Any,
+    /// In seconds; `None`: there is none.
+    Known(Option<f64>),
+}
+
 impl Season {
-    /// Looks for one in the medians of the blocks.
-    pub(super) fn find(blocks: &[Block], span_seconds: f64) -> Season {
+    /// Looks for one in the medians of the blocks: of any period, or of the one that more data showed, where they did.
+    pub(super) fn find(blocks: &[Block], span_seconds: f64, period: Period) -> Season {
         let u: Vec<f64> = blocks.iter().map(|block| block.u).collect();
         let y: Vec<f64> = blocks.iter().map(|block| block.median).collect();
-        if u.len() < 20 {
+        if u.len() < 20 || period == Period::Known(None) {
             return Season::default();
         }
         let bend = |knots: &[f64]| {
@@ -60,8 +68,15 @@ impl Season {
             return Season::default();
         }
         let most = CYCLES_MANY.min(u.len() as f64 / BLOCKS_PER_CYCLE);
-        let (best_gain, best_cycles) = (0..CYCLES)
-            .map(|i| CYCLES_FEW * (most / CYCLES_FEW).max(1.0).powf(i as f64 / (CYCLES - 1) as f64))
+        let tried: Vec<f64> = match period {
+            Period::Known(Some(seconds)) => vec![span_seconds / seconds],
+            _ => (0..CYCLES)
+                .map(|i| CYCLES_FEW * (most / CYCLES_FEW).max(1.0).powf(i as f64 / (CYCLES - 1) as f64))
+                .collect(),
+        };
+        let (best_gain, best_cycles) = tried
+            .into_iter()
+            .filter(|cycles| *cycles >= CYCLES_FEW)
             .map(|cycles| (gain(&bent, cycles), cycles))
             .fold((0.0, 0.0), |best, one| if one.0 > best.0 { one } else { best });
         let days = span_seconds / DAY_SECONDS;
@@ -122,7 +137,7 @@ mod tests {
     #[test]
     fn days_are_found_under_a_trend_and_taken_off() {
         let day = |u: f64| 30.0 * u + 10.0 * (TAU * 4.0 * u).sin();
-        let season = Season::find(&blocks(day), 4.0 * DAY_SECONDS);
+        let season = Season::find(&blocks(day), 4.0 * DAY_SECONDS, Period::Any);
         let period = season.period_seconds.unwrap();
         assert!((period / DAY_SECONDS - 1.0).abs() < 0.05, "{period}");
         let y: Vec<f64> = blocks(day).iter().map(|block| block.floor).collect();
@@ -132,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_line_and_noise_do_not_repeat() {
-        assert_eq!(Season::find(&blocks(|u| 5.0 * u), 1e6).period_seconds, None);
-        assert_eq!(Season::find(&blocks(|u| noise((u * 1e6) as u64)), 1e6).period_seconds, None);
+        assert_eq!(Season::find(&blocks(|u| 5.0 * u), 1e6, Period::Any).period_seconds, None);
+        assert_eq!(Season::find(&blocks(|u| noise((u * 1e6) as u64)), 1e6, Period::Any).period_seconds, None);
     }
 }

@@ -50,13 +50,18 @@ pub(super) fn of_series(
     at: Timestamp,
 ) -> String {
     match (found.kind, &found.rate, found.since) {
-        (Verdict::Leak, Some(rate), Some(since)) => format!(
-            "{} in {name} for {}: {}{}",
-            speed(rate, unit),
-            duration_words(at.seconds_since(since)),
-            found.reason,
-            until(exhausts, at)
-        ),
+        (Verdict::Leak, Some(rate), Some(since)) => {
+            let seconds = at.seconds_since(since);
+            let risen = rate.per_hour * seconds / 3_600.0;
+            format!(
+                "{} in {name} for {}: {}, by {} so far; giving half of that back would refute it{}",
+                speed(rate, unit),
+                duration_words(seconds),
+                found.reason,
+                amount(risen, unit),
+                until(exhausts, at)
+            )
+        }
         (Verdict::Clean, ..) => format!("no leak in {name}: {}", found.reason),
         _ => format!("{name} can't be told yet: {}", found.reason),
     }
@@ -101,6 +106,15 @@ fn speed(rate: &Rate, unit: Unit) -> String {
     };
     let told = |value: f64| two_digits(value * share / scale);
     format!("+{}{name}/{per} ({} to {})", told(rate.per_hour), told(rate.low), told(rate.high))
+}
+
+/// `41`, `3.2 MB`.
+fn amount(value: f64, unit: Unit) -> String {
+    let (scale, name) = match unit {
+        Unit::Count | Unit::Seconds => (1.0, ""),
+        Unit::Bytes => scale_of(value),
+    };
+    format!("{}{name}", two_digits(value / scale))
 }
 
 fn scale_of(bytes: f64) -> (f64, &'static str) {

@@ -8,8 +8,9 @@
 
 use super::bins::{Bins, until};
 use super::distribution::normal_cdf;
-use super::looks::{Look, Seen, look};
-use super::views::Rise;
+use super::looks::{Look, look};
+use super::season::Period;
+use super::views::{Rise, Seen};
 use crate::model::{Rate, Timestamp, Verdict, duration_words};
 use std::cell::OnceCell;
 
@@ -47,31 +48,29 @@ pub(super) fn judge(bins: &Bins, restarts: &[Timestamp], watch_min_seconds: f64)
     let looks = Looks::of(bins, restarts);
     let now = looks.back(0);
     let steps = now.steps.clone();
+    let more = |seconds: f64| format!("about {} more will tell", duration_words(seconds));
     let doubt = match &now.seen {
         Seen::TooLittle(reason) => return without_rise(Verdict::Undecided, reason.clone(), steps),
         Seen::Nothing => {
             let reason = format!("its floor does not rise over {}", duration_words(now.span_seconds));
             return without_rise(Verdict::Clean, reason, steps);
         }
-        Seen::Doubt(doubt) => Some(doubt.as_str()),
+        Seen::Start(doubt) => {
+            let reason = format!("it rises, but {doubt}; {}", more(now.span_seconds / 2.0));
+            return without_rise(Verdict::Undecided, reason, steps);
+        }
+        Seen::Doubt(doubt) => Some(doubt),
         Seen::Rise(_) => None,
     };
-    let more = match (looks.verdict(), doubt) {
-        (Some((look, rise)), _) if looks.span_seconds >= watch_min_seconds && !now.is_start => return leak(look, rise, steps),
+    let reason = match (looks.verdict(), doubt) {
+        (Some((look, rise)), _) if looks.span_seconds >= watch_min_seconds => return leak(&looks, look, rise, steps),
         (Some(_), _) => {
-            let more = duration_words(watch_min_seconds - looks.span_seconds);
-            format!("it rises, as things do that warm up; about {more} more will tell")
+            format!("it rises, as things do that warm up; {}", more(watch_min_seconds - looks.span_seconds))
         }
-        (None, Some(doubt)) => {
-            format!("it rises, but {doubt}; about {} more will tell", duration_words(now.span_seconds / 2.0))
-        }
-        (None, None) => {
-            // As long as it takes for the votes that are missing, if nothing changes.
-            let more = duration_words((1.0 / SHRINK.powi(looks.missing() as i32) - 1.0) * looks.span_seconds);
-            format!("it rises, but has not done so for long; about {more} more will tell")
-        }
+        (None, Some(doubt)) => format!("it rises, but {doubt}; {}", more(now.span_seconds / 2.0)),
+        (None, None) => format!("it rises, but not for long yet; {}", more(looks.missing_seconds())),
     };
-    without_rise(Verdict::Undecided, more, steps)
+    without_rise(Verdict::Undecided, reason, steps)
 }
 
 /// A series at several moments.
@@ -94,12 +93,13 @@ impl<'a> Looks<'a> {
     fn back(&self, steps: usize) -> &Look {
         self.taken[steps].get_or_init(|| {
             if steps == 0 {
-                return look(self.bins.all(), self.bins.quantum(), self.restarts);
+                return look(self.bins.all(), self.bins.quantum(), self.restarts, Period::Any);
             }
             let seconds = self.span_seconds * SHRINK.powi(steps as i32);
             let then = Timestamp::from_seconds(self.first.seconds() + seconds);
             let restarts = &self.restarts[..self.restarts.partition_point(|restart| *restart <= then)];
-            look(until(self.bins.all(), then), self.bins.quantum(), restarts)
+            let period = Period::Known(self.back(0).period_seconds);
+            look(until(self.bins.all(), then), self.bins.quantum(), restarts, period)
         })
     }
 
@@ -130,10 +130,10 @@ impl<'a> Looks<'a> {
         None
     }
 
-    /// The votes that are missing now.
-    fn missing(&self) -> usize {
+    /// How long until the votes that are missing now are there, if nothing changes.
+    fn missing_seconds(&self) -> f64 {
         let (votes, needed) = self.votes(0);
-        needed.saturating_sub(votes)
+        (1.0 / SHRINK.powi(needed.saturating_sub(votes) as i32) - 1.0) * self.span_seconds
     }
 }
 
@@ -141,7 +141,7 @@ fn without_rise(kind: Verdict, reason: String, steps: Vec<String>) -> Judgement 
     Judgement { kind, rate: None, since: None, confidence: None, reason, steps }
 }
 
-fn leak(look: &Look, rise: &Rise, mut steps: Vec<String>) -> Judgement {
+fn leak(looks: &Looks, look: &Look, rise: &Rise, mut steps: Vec<String>) -> Judgement {
     let per_hour = 3_600.0 / look.span_seconds;
     let spread = (rise.error.powi(2) + (SLOPE_BLUR * rise.slope).powi(2)).sqrt();
     let rate = Rate {
@@ -149,6 +149,10 @@ fn leak(look: &Look, rise: &Rise, mut steps: Vec<String>) -> Judgement {
         low: (rise.slope - INTERVAL * spread) * per_hour,
         high: (rise.slope + INTERVAL * spread) * per_hour,
     };
+    let (votes, needed) = looks.votes(0);
+    steps.push(format!(
+        "{votes} of the latest {VOTERS} looks, each 5% of the time further back, saw a leak; it takes {needed}"
+    ));
     steps.push(format!("rate and onset by {}", rise.view));
     Judgement {
         kind: Verdict::Leak,

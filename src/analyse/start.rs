@@ -6,7 +6,7 @@
 
 use super::steps::median;
 use super::trend::{Bend, Trend, bend};
-use super::views::Scene;
+use super::views::{Scene, Seen};
 
 /// It slows down where the slope at its end is below this share of its mean ...
 const SLOWS: f64 = 0.6;
@@ -33,7 +33,7 @@ const LINE_LATER: f64 = 0.3;
 const BLOCKS_MIN: usize = 10;
 
 /// Why the rise may be that of a start; `None` where it isn't. `trend` is that of the floor.
-pub(super) fn doubt(scene: &Scene, u: &[f64], floor: &[f64], medians: &[f64], trend: &Trend) -> Option<&'static str> {
+pub(super) fn seen(scene: &Scene, u: &[f64], floor: &[f64], medians: &[f64], trend: &Trend) -> Option<Seen> {
     let at = |share: f64| u.partition_point(|u| *u < share);
     let from = at(OVER);
     if u.len() - from < BLOCKS_MIN || trend.slope <= 0.0 {
@@ -41,7 +41,8 @@ pub(super) fn doubt(scene: &Scene, u: &[f64], floor: &[f64], medians: &[f64], tr
     }
     if trend.bend.late < SLOWS && trend.bend.t > SLOWS_SURE {
         let rest = later(scene, u, floor, from);
-        return (rest.late < STRAIGHT && rest.t > STRAIGHT_SURE).then_some("it slows down, as what fills up does");
+        let slows_on = rest.late < STRAIGHT && rest.t > STRAIGHT_SURE;
+        return slows_on.then(|| Seen::Doubt("it slows down, as what fills up does".into()));
     }
     let first = &medians[at(FIRST.start)..at(FIRST.end).max(at(FIRST.start) + 2)];
     let level = first.iter().sum::<f64>() / first.len() as f64;
@@ -50,7 +51,7 @@ pub(super) fn doubt(scene: &Scene, u: &[f64], floor: &[f64], medians: &[f64], tr
     }
     let was_idle = trend.knee > 0.1 && medians[at(IDLE_UNTIL)] - medians[0] <= IDLE_QUANTA * scene.quantum;
     let is_line = (trend.bend.late - 1.0).abs() < LINE && (later(scene, u, floor, from).late - 1.0).abs() < LINE_LATER;
-    (!was_idle && !is_line).then_some("it began at nothing, as what starts up does")
+    (!was_idle && !is_line).then_some(Seen::Start("it began at nothing, as what starts up does"))
 }
 
 /// How the rest of the time bends.

@@ -26,6 +26,8 @@ const HALF: (f64, f64) = (2.6, 1.0);
 const AGAINST_STEPS: f64 = 3.0;
 /// How many times its usual height above the envelope the envelope itself must have risen.
 const ENVELOPE: f64 = 1.4;
+/// From so many times on the bursts above it say nothing against it.
+const TALL: f64 = 6.0;
 /// A rise of fewer of the smallest steps than this is a coincidence of a few counts.
 const QUANTA_MIN: f64 = 2.5;
 
@@ -40,6 +42,21 @@ pub(super) struct Scene {
     pub(super) quantum: f64,
     /// True where the blocks are the feet of a saw.
     pub(super) is_saw: bool,
+}
+
+/// What was seen.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Seen {
+    /// A rise as a leak's.
+    Rise(Rise),
+    /// A rise, and why it may be something else.
+    Doubt(String),
+    /// The same, and it's no leak as long as this holds: it rises from nothing.
+    Start(&'static str),
+    /// Too little to see anything in; what is missing, in words.
+    TooLittle(String),
+    /// Nothing rises.
+    Nothing,
 }
 
 /// A rise that a view takes for a leak. Per span; the onset is a share of it.
@@ -77,8 +94,8 @@ impl Scene {
 /// A trend with the evidence that it isn't steps.
 type Fit = Option<(Trend, f64, usize)>;
 
-/// Asks the views in turn. The doubt, where there is one, is why a rise that is there is not called a leak.
-pub(super) fn look(scene: &Scene, steps: &mut Vec<String>) -> (Option<Rise>, Option<String>) {
+/// Asks the views in turn.
+pub(super) fn look(scene: &Scene, steps: &mut Vec<String>) -> Seen {
     let u: Vec<f64> = scene.blocks.iter().map(|block| block.u).collect();
     let floor: Vec<f64> = scene.blocks.iter().map(|block| block.floor).collect();
     let medians: Vec<f64> = scene.blocks.iter().map(|block| block.median).collect();
@@ -86,11 +103,11 @@ pub(super) fn look(scene: &Scene, steps: &mut Vec<String>) -> (Option<Rise>, Opt
         steps.push(format!("repeats every {}", crate::model::duration_words(period)));
     }
     if scene.is_saw && u.len() < 14 {
-        return (few_teeth(scene, &u, &floor), None);
+        return few_teeth(scene, &u, &floor).map_or(Seen::Nothing, Seen::Rise);
     }
     let of_floor: Fit = steps::fit(&u, &floor, &scene.season);
     let of_median: Fit = if scene.is_saw { of_floor } else { steps::fit(&u, &medians, &scene.season) };
-    let (Some(of_floor), Some(of_median)) = (of_floor, of_median) else { return (None, None) };
+    let (Some(of_floor), Some(of_median)) = (of_floor, of_median) else { return Seen::Nothing };
     let trend = of_floor.0;
     steps.push(format!(
         "floor: rises by {} ({:.1} standard errors, autocorrelation {:.2}) from {:.0}% of the time on, noise {}",
@@ -104,17 +121,19 @@ pub(super) fn look(scene: &Scene, steps: &mut Vec<String>) -> (Option<Rise>, Opt
         "a rise against up to three lasting steps: {:+.0} (floor), {:+.0} (median); it takes +3 in both",
         of_floor.1, of_median.1
     ));
-    if let Some(doubt) = if scene.is_saw { None } else { start::doubt(scene, &u, &floor, &medians, &trend) } {
-        steps.push(format!("a start: {doubt}"));
-        return (None, Some(doubt.into()));
+    if !scene.is_saw
+        && let Some(seen) = start::seen(scene, &u, &floor, &medians, &trend)
+    {
+        return seen;
     }
-    let found = by_floor(scene, &of_floor, &of_median)
+    by_floor(scene, &of_floor, &of_median)
         .or_else(|| by_opened_floor(scene, &u, &floor, &of_floor, &of_median))
         .or_else(|| by_second_half(scene, &u, &floor, &medians, &of_floor, &of_median))
         .or_else(|| by_envelope(scene, &u, &floor, &of_floor, &of_median))
-        .or_else(|| by_staircase(scene, &u, &floor));
-    let doubt = if found.is_some() { None } else { doubt(scene, &of_floor) };
-    (found, doubt)
+        .or_else(|| by_staircase(scene, &u, &floor))
+        .map(Seen::Rise)
+        .or_else(|| doubt(scene, &of_floor).map(Seen::Doubt))
+        .unwrap_or(Seen::Nothing)
 }
 
 /// Why the trend is not a leak, that must rise by `z` standard errors and `g` times its noise; `None` where it's one.
@@ -239,7 +258,8 @@ fn by_envelope(
     if objection(scene, &of_cut.0, OPENED).is_none() && of_cut.1 > AGAINST_STEPS {
         return Some(rise_of("its floor with bursts cut off", &of_cut.0, "its floor rises beneath the bursts"));
     }
-    if of_floor.1.max(of_median.1) <= -65.0 && of_cut.1 <= 0.0 {
+    let is_tall = above > 0.0 && growth > TALL * above;
+    if of_floor.1.max(of_median.1) <= -65.0 && of_cut.1 <= 0.0 && !is_tall {
         return None;
     }
     // Spread over many small rises (their effective number) whose middle is the middle of the time.
@@ -408,8 +428,15 @@ mod tests {
         }
     }
 
+    fn rise_in(scene: &Scene) -> Option<Rise> {
+        match look(scene, &mut Vec::new()) {
+            Seen::Rise(rise) => Some(rise),
+            _ => None,
+        }
+    }
+
     fn seen(level: impl Fn(usize) -> f64) -> Option<Rise> {
-        look(&scene(level), &mut Vec::new()).0
+        rise_in(&scene(level))
     }
 
     #[test]
@@ -434,8 +461,12 @@ mod tests {
     #[test]
     fn a_ramp_that_has_not_ended_is_told_as_a_doubt() {
         let mut steps = Vec::new();
-        let (rise, doubt) = look(&scene(|i| if i < 40 { 20.0 } else { 55.0 }), &mut steps);
-        assert!(rise.is_none() && doubt.is_none_or(|doubt| doubt.contains("steps")) && !steps.is_empty());
+        let step = look(&scene(|i| if i < 40 { 20.0 } else { 55.0 }), &mut steps);
+        assert!(matches!(&step, Seen::Nothing | Seen::Doubt(_)) && !steps.is_empty(), "{step:?}");
+        let fills = look(&scene(|i| 20.0 + 300.0 * (1.0 + i as f64 / 2.0).ln()), &mut steps);
+        assert!(matches!(&fills, Seen::Doubt(doubt) if doubt.contains("slows down")), "{fills:?}");
+        let starts = look(&scene(|i| 0.02 * (i * i) as f64), &mut steps);
+        assert!(matches!(starts, Seen::Start(_)), "{starts:?}");
     }
 
     #[test]
@@ -443,7 +474,7 @@ mod tests {
         let teeth = |foot: fn(usize) -> f64| {
             let feet: Vec<(Timestamp, f64)> =
                 (0..8).map(|i| (Timestamp(1_000_000 * (i as i64 + 1)), foot(i))).collect();
-            look(&Scene::of_teeth(&feet, Timestamp(0), Timestamp(9_000_000), 1.0), &mut Vec::new()).0
+            rise_in(&Scene::of_teeth(&feet, Timestamp(0), Timestamp(9_000_000), 1.0))
         };
         assert!(teeth(|i| 10.0 + 5.0 * i as f64 + (i % 2) as f64).is_some());
         assert!(teeth(|i| 10.0 + 5.0 * (i % 3) as f64).is_none());

@@ -117,8 +117,8 @@ fn show(typed: &ShowArgs, file: &Path, out: &mut dyn Write) -> Result<Verdict, F
     }
     let report = &replay.report;
     match typed.format {
-        ShowForm::Json => writeln!(out, "{:#}", json::report(report, typed.closed))?,
-        ShowForm::Jsonl => writeln!(out, "{}", json::report(report, typed.closed))?,
+        ShowForm::Json => json::write(out, report, typed.closed, true)?,
+        ShowForm::Jsonl => json::write(out, report, typed.closed, false)?,
         ShowForm::Csv => {
             let points = replay.points(replay.named(typed.series.as_deref())?)?;
             // Samples closer together than a second need their fractions to stay apart.

@@ -270,11 +270,12 @@ impl Resource {
         self.kind.is_internet() && self.local.is_some() && !only_bound
     }
 
-    /// True where it has a peer: TCP past the listening, connected UDP, a connected Unix socket.
+    /// True where it has a peer: TCP past the listening, connected UDP, a connected Unix socket. What a file tells of by an id
+    /// is one also where it doesn't say with whom.
     pub fn is_connection(&self) -> bool {
         match self.kind {
-            Kind::Tcp => self.remote.is_some(),
-            Kind::Udp => self.remote.is_some(),
+            Kind::Tcp | Kind::Udp | Kind::Unix if self.label.is_some() => true,
+            Kind::Tcp | Kind::Udp => self.remote.is_some(),
             Kind::Unix => self.peer.is_some() || self.remote.is_some(),
             _ => false,
         }

@@ -2,14 +2,62 @@
 
 use super::processes::{self, Share};
 use crate::model::{Finding, Kind, Lifetime, Process, ProcessKey, Report, Resource, Target, Timestamp, Verdict};
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use std::io::{self, Write};
 
 /// The schema's name and version. A field may be added to it, none is renamed or taken away.
 pub const SCHEMA: &str = "unclosed/1";
 
-/// The object that `show -o json` prints. `with_closed` lists the sampled closed resources too.
-pub fn report(report: &Report, with_closed: bool) -> Value {
+/// Writes the object that `show -o json` prints, over several lines or on one. `with_closed` lists the sampled closed
+/// resources too.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write(out: &mut dyn Write, report: &Report, with_closed: bool, over_lines: bool) -> io::Result<()> {
+    let object = ReportObject { facts: facts(report), report, with_closed };
+    match over_lines {
+        true => serde_json::to_writer_pretty(&mut *out, &object)?,
+        false => serde_json::to_writer(&mut *out, &object)?,
+    }
+    writeln!(out)
+}
+
+/// A report as it is written: its resources may be many, so each is made when its turn comes.
+struct ReportObject<'a> {
+    facts: Map<String, Value>,
+    report: &'a Report,
+    with_closed: bool,
+}
+
+impl Serialize for ReportObject<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut object = serializer.serialize_map(Some(self.facts.len()))?;
+        for (name, fact) in &self.facts {
+            match name.as_str() {
+                "resources" => object.serialize_entry(name, &Resources(self))?,
+                _ => object.serialize_entry(name, fact)?,
+            }
+        }
+        object.end()
+    }
+}
+
+struct Resources<'a>(&'a ReportObject<'a>);
+
+impl Serialize for Resources<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let ReportObject { report, with_closed, .. } = *self.0;
+        let is_listed = |it: &&Lifetime| with_closed || report.judged.leak_probability.contains_key(&it.id);
+        let closed = report.population.closed.values().filter(is_listed);
+        serializer.collect_seq(report.population.open.values().chain(closed).map(|it| reported(report, it)))
+    }
+}
+
+/// All of the report, the place of its resources included, but not these themselves.
+fn facts(report: &Report) -> Map<String, Value> {
     let verdict = report.verdict().map_or(Value::Null, |finding| {
         let mut verdict = finding_object(finding);
         let history = report
@@ -30,10 +78,7 @@ pub fn report(report: &Report, with_closed: bool) -> Value {
     let own = report.judged.own.iter().map(|(series, last)| {
         json!({"name": series.name, "unit": series.unit.code(), "last": last.map(number), "verdict": null})
     });
-    let probabilities = &report.judged.leak_probability;
-    let closed = report.population.closed.values().filter(|it| with_closed || probabilities.contains_key(&it.id));
-    let resources = report.population.open.values().chain(closed).map(|lifetime| reported(report, lifetime));
-    json!({
+    let facts = json!({
         "schema": SCHEMA,
         "file": report.file,
         "target": report.target.as_ref().map(|it| target(it, &processes::shares(report), true)),
@@ -50,7 +95,7 @@ pub fn report(report: &Report, with_closed: bool) -> Value {
         "verdict": verdict,
         "findings": report.judged.findings.iter().map(finding_object).collect::<Value>(),
         "series": series.chain(own).collect::<Value>(),
-        "resources": resources.collect::<Value>(),
+        "resources": null,
         "closed_total": report.population.closed_total,
         "events": report.events.iter().map(|it| json!({"at": it.at, "kind": it.kind.name(), "text": it.text})).collect::<Value>(),
         "suspects": [],
@@ -58,7 +103,8 @@ pub fn report(report: &Report, with_closed: bool) -> Value {
         "cost": report.cost.map(|cost| json!({
             "cpu_seconds": cost.cpu_seconds, "memory_bytes": cost.memory_bytes, "descriptors": cost.descriptors
         })),
-    })
+    });
+    fields(facts)
 }
 
 /// The object that `--on-leak` hands on: the finding that is the verdict now, and of whom and what it is one.
@@ -122,9 +168,13 @@ fn target(target: &Target, shares: &BTreeMap<ProcessKey, Share>, is_judged: bool
 }
 
 fn finding_object(finding: &Finding) -> Map<String, Value> {
-    match serde_json::to_value(finding) {
-        Ok(Value::Object(object)) => object,
-        // A struct is an object.
+    serde_json::to_value(finding).map(fields).unwrap_or_default()
+}
+
+/// The fields of an object.
+fn fields(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(fields) => fields,
         _ => Map::new(),
     }
 }

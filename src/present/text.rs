@@ -11,6 +11,12 @@ use std::io::{self, Write};
 /// Rows of the table of leaked resources in a summary; `show --leaked` prints all.
 const SUMMARY_ROWS: usize = 12;
 
+/// Findings that a summary tells beside the verdict; `--explain` tells all.
+const SUMMARY_FINDINGS: usize = 5;
+
+/// Series of the table, those that say something first; `--explain` lists all.
+const SERIES_SHOWN: usize = 24;
+
 /// What is shown of a report, beyond its verdict.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Shown {
@@ -46,7 +52,7 @@ pub fn report(out: &mut dyn Write, report: &Report, shown: Shown) -> io::Result<
         None => resources(out, report, shown)?,
     }
     if !shown.leaked {
-        series(out, report)?;
+        series(out, report, if shown.explain { usize::MAX } else { SERIES_SHOWN })?;
     }
     notes(out, report)
 }
@@ -56,8 +62,13 @@ pub fn summary(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     if let Some(finding) = report.verdict() {
         verdict(out, finding)?;
     }
-    for finding in report.judged.findings.iter().skip(1).filter(|it| it.kind < Verdict::Clean) {
+    let others: Vec<&Finding> = report.judged.findings.iter().skip(1).filter(|it| it.kind < Verdict::Clean).collect();
+    for finding in others.iter().take(SUMMARY_FINDINGS) {
         writeln!(out, "also: {} {}", finding.kind.word(), printable(&finding.sentence))?;
+    }
+    if others.len() > SUMMARY_FINDINGS {
+        let (more, file) = (others.len() - SUMMARY_FINDINGS, printable(&report.file));
+        writeln!(out, "also: {more} more: unclosed show {file} --explain")?;
     }
     writeln!(out)?;
     if let Some(target) = &report.target {
@@ -318,14 +329,15 @@ fn age_band(seconds: f64) -> &'static str {
     }
 }
 
-/// The series, those that say something first.
-fn series(out: &mut dyn Write, report: &Report) -> io::Result<()> {
+/// The series, those that say something first, `most` of them.
+fn series(out: &mut dyn Write, report: &Report, most: usize) -> io::Result<()> {
     let mut rows: Vec<&SeriesReport> = report.judged.series.iter().collect();
     rows.sort_by_key(|it| it.verdict.kind);
     writeln!(out, "\nSeries")?;
     let above = report.verdict().map(|verdict| verdict.sentence.as_str());
     let cells: Vec<Vec<String>> = rows
         .iter()
+        .take(most)
         .map(|it| {
             let why = if above == Some(&it.verdict.sentence) { "as above" } else { &it.verdict.sentence };
             let last = it.last.map(|last| measure(last, it.series.unit));
@@ -338,7 +350,12 @@ fn series(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     });
     let cells: Vec<Vec<String>> = cells.into_iter().chain(own).collect();
     let columns = [("NAME", Align::Left), ("LAST", Align::Right), ("VERDICT", Align::Left), ("WHY", Align::Left)];
-    table::write(out, &columns, &cells, 2)
+    table::write(out, &columns, &cells, 2)?;
+    if rows.len() > most {
+        let file = printable(&report.file);
+        writeln!(out, "  ... {} more: unclosed show {file} --explain", rows.len() - most)?;
+    }
+    Ok(())
 }
 
 fn notes(out: &mut dyn Write, report: &Report) -> io::Result<()> {

@@ -22,6 +22,9 @@ const REMEMBERED_MAX: usize = 1 << 20;
 /// Remotes that have a series of their own, as in a watch.
 const REMOTES_MAX: usize = 256;
 
+/// The day on which databases close what they have no end for.
+const NEVER: &str = "9999-12-31";
+
 /// What exports write where there is nothing.
 const NOTHING: [&str; 9] = ["", "-", "null", "none", "nil", "nan", "nat", "\\n", "infinity"];
 
@@ -136,7 +139,7 @@ impl Reader {
 
     /// The time in a field, if there is one.
     fn time(&mut self, field: &str) -> Result<Option<Timestamp>, ()> {
-        if NOTHING.iter().any(|none| field.eq_ignore_ascii_case(none)) {
+        if field.starts_with(NEVER) || NOTHING.iter().any(|none| field.eq_ignore_ascii_case(none)) {
             return Ok(None);
         }
         let (at, form, rest) = moment::read(field).map_err(|_| ())?;

@@ -85,7 +85,7 @@ fn headers_comments_blanks_windows_and_bom() {
         "closed_ts;opened_ts;conn_id\n2026-11-23 20:00:00;2026-11-23T19:00:00Z;x\n",
         "x=1795460400-1795464000 \nnote times without a zone are taken as UTC",
     );
-    for none in ["", "0", "NULL", "None", "-", "\\N"] {
+    for none in ["", "0", "9999-12-31T00:00:00Z", "NULL", "None", "-", "\\N"] {
         check(format!("{HEAD}a,1,{none},x:1,0,1\n"), "a=1- x:1");
     }
 }
