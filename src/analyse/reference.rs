@@ -4,7 +4,7 @@ use super::bins::quantile;
 use super::distribution::{normal_cdf, poisson_interval};
 use super::steps::{deviation, level_shifts, median};
 use super::trend;
-use super::views::{self, Scene};
+use super::views::{self, Scene, Seen};
 use crate::model::Timestamp;
 use serde::Deserialize;
 
@@ -138,7 +138,7 @@ fn feet_rise_by_sens_slope() {
         let scene = Scene::of_teeth(&feet, at(0.0), at(1.0), 0.001);
         // Mann-Kendall calls each of them a trend.
         assert!(case.s / case.variance.sqrt() > 2.2);
-        let rise = views::look(&scene, &mut Vec::new()).0.unwrap();
+        let Seen::Rise(rise) = views::look(&scene, &mut Vec::new()) else { panic!("{:?}", case.y) };
         assert!(close(rise.slope, case.sen, 1e-6), "{rise:?} is not {}", case.sen);
     }
 }
