@@ -26,7 +26,11 @@ mod lifetimes;
 mod limits;
 mod looks;
 mod openings;
+#[cfg(test)]
+mod properties;
 mod ranking;
+#[cfg(test)]
+mod reference;
 mod season;
 mod sentence;
 mod series;

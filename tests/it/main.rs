@@ -29,6 +29,7 @@ mod screen;
 mod select;
 mod sockets;
 mod top;
+mod verdict;
 mod ways;
 mod window;
 mod wrong;

@@ -1,0 +1,1 @@
+"""Services as discrete-event simulations: what `benches/corpus.py` writes labelled corpora of."""
