@@ -18,9 +18,9 @@ pub(super) fn of_group(found: &GroupJudgement, exhausts: Option<&Exhaustion>, at
     let ago = |since: Timestamp| duration_words(at.seconds_since(since));
     match (found.kind, found.stopped, found.since) {
         (Verdict::Leak, Some(stopped), since) => format!(
-            "{count} of {open} open {things} on {subject} were left open and none since {}{}: they {reason}. {REFUTED}",
-            ago(stopped),
+            "{count} of {open} open {things} on {subject} were left open{}, and none in the last {}: they {reason}. {REFUTED}",
             since.map(|since| format!(", the first {} ago", ago(since))).unwrap_or_default(),
+            ago(stopped),
         ),
         (Verdict::Leak, None, since) => format!(
             "{} on {subject}{}: {count} of {open} open {things} {reason}{}. {REFUTED}",
