@@ -36,7 +36,9 @@ impl Census {
         let is_younger = |it: &Lifetime| it.opened_after.is_some_and(|after| after >= ending.process.started);
         let opened_by_it = held.opened_by_it || known.is_some_and(is_younger);
         if ending.killed {
-            self.killed.insert(identity);
+            if known.is_some() {
+                self.killed.insert(identity);
+            }
             return;
         }
         // A peer that has closed may have done so just now.

@@ -19,6 +19,8 @@ const NAME_AT: usize = 128;
 /// `OPENED_BY_IT` and `BOUND` there.
 const OPENED_BY_IT: u8 = 1;
 const BOUND: u8 = 2;
+/// Processes whose connections may wait for the word of their end.
+const WAITING_MAX: usize = 1_024;
 /// The sorts of what finds no room, in the order of `enum dropped`.
 const DROPPED: [&str; 3] = ["processes", "connections", "ends of processes"];
 
@@ -144,6 +146,10 @@ impl LastLook {
         }
         for it in &mut all {
             it.held = self.waiting.remove(&(it.pid, it.started)).unwrap_or_default();
+        }
+        // An end that found no room never comes for what waits for it.
+        if self.waiting.len() > WAITING_MAX {
+            self.waiting.clear();
         }
         Ok(all)
     }
