@@ -63,7 +63,8 @@ impl Bin {
             self.highest = (at, value);
         }
         self.count += 1;
-        let slot = splitmix64(self.count ^ (at.0 as u64)) % self.count;
+        // By how far it is from the bin's first, so that a shift of the clock changes nothing.
+        let slot = splitmix64(self.count ^ ((at.0 - self.first.0) as u64)) % self.count;
         let slot = if self.count <= KEPT as u64 { self.count - 1 } else { slot };
         if let Some(kept) = self.kept.get_mut(slot as usize) {
             *kept = value;
@@ -81,7 +82,7 @@ impl Bin {
         } else {
             let (mut taken_mine, mut taken_theirs) = (0, 0);
             for (index, slot) in kept.iter_mut().enumerate() {
-                let draw = splitmix64(index as u64 ^ (later.first.0 as u64)) % total;
+                let draw = splitmix64(index as u64 ^ ((later.first.0 - self.first.0) as u64)) % total;
                 let prefers_mine = (draw < self.count && taken_mine < mine.len()) || taken_theirs >= theirs.len();
                 let (from, taken) = if prefers_mine { (mine, &mut taken_mine) } else { (theirs, &mut taken_theirs) };
                 *slot = from[*taken];
