@@ -4,8 +4,8 @@
 //! neither can be told from a leak by its height. So while a series still looks like a start nothing is claimed. A leak
 //! beside it shows once the start is over: what goes on rising then does so in a straight line.
 
-use super::steps::median;
-use super::trend::{Bend, Trend, bend};
+use super::steps::{Fit, median};
+use super::trend::{Bend, bend};
 use super::views::{Scene, Seen};
 
 /// It slows down where the slope at its end is below this share of its mean ...
@@ -32,25 +32,27 @@ const LINE_LATER: f64 = 0.3;
 /// The second part is read from so many blocks at least.
 const BLOCKS_MIN: usize = 10;
 
-/// Why the rise may be that of a start; `None` where it isn't. `trend` is that of the floor.
-pub(super) fn seen(scene: &Scene, u: &[f64], floor: &[f64], medians: &[f64], trend: &Trend) -> Option<Seen> {
+/// Why the rise may be that of a start; `None` where it isn't. `fit` is that of the floor.
+pub(super) fn seen(scene: &Scene, u: &[f64], floor: &[f64], medians: &[f64], fit: &Fit) -> Option<Seen> {
+    let trend = &fit.trend;
     let at = |share: f64| u.partition_point(|u| *u < share);
     let from = at(OVER);
     if u.len() - from < BLOCKS_MIN || trend.slope <= 0.0 {
         return None;
     }
-    if trend.bend.late < SLOWS && trend.bend.t > SLOWS_SURE {
+    let whole = bend(u, &fit.level, &scene.season.columns);
+    if whole.late < SLOWS && whole.t > SLOWS_SURE {
         let rest = later(scene, u, floor, from);
         let slows_on = rest.late < STRAIGHT && rest.t > STRAIGHT_SURE;
         return slows_on.then(|| Seen::Doubt("it slows down, as what fills up does".into()));
     }
     let first = &medians[at(FIRST.start)..at(FIRST.end).max(at(FIRST.start) + 2)];
     let level = first.iter().sum::<f64>() / first.len() as f64;
-    if trend.bend.late <= SLOWS || level.abs() >= NOTHING * median(&medians[u.len() - 5..]).abs() {
+    if whole.late <= SLOWS || level.abs() >= NOTHING * median(&medians[u.len() - 5..]).abs() {
         return None;
     }
     let was_idle = trend.knee > 0.1 && medians[at(IDLE_UNTIL)] - medians[0] <= IDLE_QUANTA * scene.quantum;
-    let is_line = (trend.bend.late - 1.0).abs() < LINE && (later(scene, u, floor, from).late - 1.0).abs() < LINE_LATER;
+    let is_line = (whole.late - 1.0).abs() < LINE && (later(scene, u, floor, from).late - 1.0).abs() < LINE_LATER;
     (!was_idle && !is_line).then_some(Seen::Start("it began at nothing, as what starts up does"))
 }
 

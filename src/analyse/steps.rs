@@ -26,8 +26,8 @@ fn take_largest_off(y: &mut [f64]) -> bool {
     if count < 2 * width + 4 {
         return false;
     }
-    let mut shifts: Vec<f64> =
-        (width..=count - width).map(|at| median(&y[at..at + width]) - median(&y[at - width..at])).collect();
+    let medians: Vec<f64> = y.windows(width).map(median).collect();
+    let mut shifts: Vec<f64> = medians.iter().zip(&medians[width..]).map(|(before, after)| after - before).collect();
     let usual = median(&shifts);
     let Some((index, jump)) =
         shifts.iter().map(|shift| shift - usual).enumerate().max_by(|a, b| a.1.abs().total_cmp(&b.1.abs()))
@@ -58,20 +58,6 @@ fn take_largest_off(y: &mut [f64]) -> bool {
     true
 }
 
-/// By how much the trend's BIC beats that of the best few lasting steps. Positive: a trend tells it better.
-pub(super) fn evidence_against(y: &[f64], trend: &Trend, season: &Season, taken_off: usize) -> f64 {
-    let count = y.len() as f64;
-    let free = season.take_off(y);
-    let mean = free.iter().sum::<f64>() / count;
-    let least = 1e-9 * free.iter().map(|y| (y - mean).powi(2)).sum::<f64>();
-    let steps = piecewise_constant(&free)
-        .into_iter()
-        .enumerate()
-        .map(|(more, squares)| count * (squares.max(least) / count).ln() + (2 * more + 1) as f64 * count.ln())
-        .fold(f64::INFINITY, f64::min);
-    steps + season.columns.len() as f64 * count.ln() - trend.bic - 2.0 * count.ln() * taken_off as f64
-}
-
 /// The least sums of squares of 1 to [`PIECES_MAX`] constant pieces (the segment neighbourhood search of Auger and
 /// Lawrence, 1989).
 fn piecewise_constant(y: &[f64]) -> Vec<f64> {
@@ -86,19 +72,35 @@ fn piecewise_constant(y: &[f64]) -> Vec<f64> {
         let (sum, squares) = (sums[to].0 - sums[from].0, sums[to].1 - sums[from].1);
         (squares - sum * sum / (to - from) as f64).max(0.0)
     };
+    // A row for each end of a piece, of what it costs from each beginning.
+    let costs: Vec<Vec<f64>> =
+        (0..=count).map(|to| (0..=to.saturating_sub(PIECE_MIN)).map(|from| cost(from, to.max(1))).collect()).collect();
     let mut best: Vec<f64> = (0..=count).map(|to| if to < PIECE_MIN { f64::INFINITY } else { cost(0, to) }).collect();
     let mut totals = vec![best[count]];
     for _ in 1..PIECES_MAX {
-        best = (0..=count)
-            .map(|to| {
-                (PIECE_MIN..=to.saturating_sub(PIECE_MIN))
-                    .map(|from| best[from] + cost(from, to))
-                    .fold(f64::INFINITY, f64::min)
-            })
+        best = costs
+            .iter()
+            .enumerate()
+            .map(|(to, costs)| if to < 2 * PIECE_MIN { f64::INFINITY } else { least_sum(&best[..costs.len()], costs) })
             .collect();
         totals.push(best[count]);
     }
     totals
+}
+
+/// The least sum of two numbers that stand at the same place, four at once.
+fn least_sum(a: &[f64], b: &[f64]) -> f64 {
+    let least = |x: f64, y: f64| if x < y { x } else { y };
+    let (a_fours, a_rest) = a.as_chunks::<4>();
+    let (b_fours, b_rest) = b.as_chunks::<4>();
+    let mut found = [f64::INFINITY; 4];
+    for (a, b) in a_fours.iter().zip(b_fours) {
+        for lane in 0..4 {
+            found[lane] = least(a[lane] + b[lane], found[lane]);
+        }
+    }
+    let rest = a_rest.iter().zip(b_rest).map(|(a, b)| a + b).fold(f64::INFINITY, least);
+    found.into_iter().fold(rest, least)
 }
 
 /// The median.
@@ -151,13 +153,38 @@ pub(super) fn level_shifts(y: &[f64], penalty: f64) -> Vec<(usize, f64)> {
         .collect()
 }
 
-/// The trend of `y` and the evidence that it's not steps.
-pub(super) fn fit(u: &[f64], y: &[f64], season: &Season) -> Option<(Trend, f64, usize)> {
+/// A trend with lasting steps taken off.
+#[derive(Clone, Debug)]
+pub(super) struct Fit {
+    pub(super) trend: Trend,
+    /// How many steps were taken off ...
+    pub(super) taken_off: usize,
+    /// ... and what they left.
+    pub(super) level: Vec<f64>,
+}
+
+/// Fits.
+pub(super) fn fit(u: &[f64], y: &[f64], season: &Season) -> Option<Fit> {
     let mut level = y.to_vec();
     let taken_off = take_off(&mut level);
     let trend = trend::fit(u, &level, &season.columns)?;
-    let evidence = evidence_against(&level, &trend, season, taken_off);
-    Some((trend, evidence, taken_off))
+    Some(Fit { trend, taken_off, level })
+}
+
+impl Fit {
+    /// By how much the trend's BIC beats that of the best few lasting steps. Positive: a trend tells it better.
+    pub(super) fn evidence(&self, season: &Season) -> f64 {
+        let count = self.level.len() as f64;
+        let free = season.take_off(&self.level);
+        let mean = free.iter().sum::<f64>() / count;
+        let least = 1e-9 * free.iter().map(|y| (y - mean).powi(2)).sum::<f64>();
+        let steps = piecewise_constant(&free)
+            .into_iter()
+            .enumerate()
+            .map(|(more, squares)| count * (squares.max(least) / count).ln() + (2 * more + 1) as f64 * count.ln())
+            .fold(f64::INFINITY, f64::min);
+        steps + season.columns.len() as f64 * count.ln() - self.trend.bic - 2.0 * count.ln() * self.taken_off as f64
+    }
 }
 
 #[cfg(test)]

@@ -37,8 +37,6 @@ pub(super) struct Trend {
     pub(super) late: f64,
     /// ... and over the last 25%, with its error.
     pub(super) latest: (f64, f64),
-    /// How the rise bends.
-    pub(super) bend: Bend,
     /// The BIC of the model, to be held against one of steps alone.
     pub(super) bic: f64,
 }
@@ -137,7 +135,6 @@ pub(super) fn fit(u: &[f64], y: &[f64], season: &[Vec<f64>]) -> Option<Trend> {
         rho: line.rho,
         late: late(0.4).0,
         latest: late(0.25),
-        bend: bend(u, y, season),
         bic,
     })
 }

@@ -11,7 +11,7 @@
 use super::bins::{Block, quantile};
 use super::season::Season;
 use super::start;
-use super::steps::{self, deviation, level_shifts, median};
+use super::steps::{self, Fit, deviation, level_shifts, median};
 use super::trend::Trend;
 use crate::model::Timestamp;
 
@@ -102,8 +102,14 @@ impl Rise {
     }
 }
 
-/// A trend with the evidence that it isn't steps.
-type Fit = Option<(Trend, f64, usize)>;
+/// What every view begins with: the fits of the floor and of the medians.
+struct Base {
+    floor: Fit,
+    medians: Fit,
+    /// By how much a trend tells floor and medians better than lasting steps: the less, and the more of the two.
+    less: f64,
+    more: f64,
+}
 
 /// Asks the views in turn.
 pub(super) fn look(scene: &Scene, steps: &mut Vec<String>) -> Seen {
@@ -116,10 +122,12 @@ pub(super) fn look(scene: &Scene, steps: &mut Vec<String>) -> Seen {
     if scene.is_saw && u.len() < 14 {
         return few_teeth(scene, &u, &floor).map_or(Seen::Nothing, Seen::Rise);
     }
-    let of_floor: Fit = steps::fit(&u, &floor, &scene.season);
-    let of_median: Fit = if scene.is_saw { of_floor } else { steps::fit(&u, &medians, &scene.season) };
-    let (Some(of_floor), Some(of_median)) = (of_floor, of_median) else { return Seen::Nothing };
-    let trend = of_floor.0;
+    let fit = |y: &[f64]| steps::fit(&u, y, &scene.season);
+    let Some((floor_fit, medians_fit)) = fit(&floor).zip(fit(&medians)) else { return Seen::Nothing };
+    let (of_floor, of_medians) = (floor_fit.evidence(&scene.season), medians_fit.evidence(&scene.season));
+    let (less, more) = (of_floor.min(of_medians), of_floor.max(of_medians));
+    let base = Base { floor: floor_fit, medians: medians_fit, less, more };
+    let trend = &base.floor.trend;
     steps.push(format!(
         "floor: rises by {} ({:.1} standard errors, autocorrelation {:.2}) from {:.0}% of the time on, noise {}",
         figure(trend.growth()),
@@ -129,21 +137,20 @@ pub(super) fn look(scene: &Scene, steps: &mut Vec<String>) -> Seen {
         figure(trend.noise)
     ));
     steps.push(format!(
-        "a rise against up to three lasting steps: {:+.0} (floor), {:+.0} (median); it takes +3 in both",
-        of_floor.1, of_median.1
+        "a rise against up to three lasting steps: {of_floor:+.0} (floor), {of_medians:+.0} (median); it takes +3 in both"
     ));
     if !scene.is_saw
-        && let Some(seen) = start::seen(scene, &u, &floor, &medians, &trend)
+        && let Some(seen) = start::seen(scene, &u, &floor, &medians, &base.floor)
     {
         return seen;
     }
-    by_floor(scene, &of_floor, &of_median)
-        .or_else(|| by_opened_floor(scene, &u, &floor, &of_floor, &of_median))
-        .or_else(|| by_second_half(scene, &u, &floor, &medians, &of_floor, &of_median))
-        .or_else(|| by_envelope(scene, &u, &floor, &of_floor, &of_median))
+    by_floor(scene, &base)
+        .or_else(|| by_opened_floor(scene, &u, &floor, &base))
+        .or_else(|| by_second_half(scene, &u, &floor, &medians, &base))
+        .or_else(|| by_envelope(scene, &u, &floor, &base))
         .or_else(|| by_staircase(scene, &u, &floor))
         .map(Seen::Rise)
-        .or_else(|| doubt(scene, &of_floor).map(Seen::Doubt))
+        .or_else(|| doubt(scene, &base.floor).map(Seen::Doubt))
         .unwrap_or(Seen::Nothing)
 }
 
@@ -168,69 +175,58 @@ fn objection(scene: &Scene, trend: &Trend, (z, g): (f64, f64)) -> Option<&'stati
 }
 
 /// What a rise that is sure by itself lacks for a leak.
-fn doubt(scene: &Scene, (trend, evidence, taken_off): &(Trend, f64, usize)) -> Option<String> {
+fn doubt(scene: &Scene, floor: &Fit) -> Option<String> {
+    let trend = &floor.trend;
     if trend.t() <= FLOOR.0 || trend.growth() <= (FLOOR.1 * trend.noise).max(scene.growth_min()) {
         return None;
     }
     Some(match objection(scene, trend, FLOOR) {
         Some(objection) => objection.into(),
-        None if *taken_off > 0 || *evidence < AGAINST_STEPS => "in a few lasting steps".into(),
+        None if floor.taken_off > 0 || floor.evidence(&scene.season) < AGAINST_STEPS => "in a few lasting steps".into(),
         None => "not in all that it stands on".into(),
     })
 }
 
 /// The floor itself, with the median beside it.
-fn by_floor(scene: &Scene, floor: &(Trend, f64, usize), medians: &(Trend, f64, usize)) -> Option<Rise> {
-    let (more, less) = (floor.1.max(medians.1), floor.1.min(medians.1));
+fn by_floor(scene: &Scene, base: &Base) -> Option<Rise> {
+    let (trend, medians) = (&base.floor.trend, &base.medians.trend);
     let is_leak =
-        objection(scene, &floor.0, FLOOR).is_none() && medians.0.t() > 1.0 && more > -15.0 && less > AGAINST_STEPS;
-    is_leak.then(|| rise_of("the floor", &floor.0, "its floor rises").beside(&medians.0))
+        objection(scene, trend, FLOOR).is_none() && medians.t() > 1.0 && base.more > -15.0 && base.less > AGAINST_STEPS;
+    is_leak.then(|| rise_of("the floor", trend, "its floor rises").beside(medians))
 }
 
 /// The floor with bursts of up to 7 blocks erased.
-fn by_opened_floor(
-    scene: &Scene,
-    u: &[f64],
-    floor: &[f64],
-    of_floor: &(Trend, f64, usize),
-    of_median: &(Trend, f64, usize),
-) -> Option<Rise> {
-    if scene.is_saw || of_median.0.t() <= 3.0 {
+fn by_opened_floor(scene: &Scene, u: &[f64], floor: &[f64], base: &Base) -> Option<Rise> {
+    if scene.is_saw || base.medians.trend.t() <= 3.0 {
         return None;
     }
-    let (trend, evidence, _) = steps::fit(u, &opened(floor), &scene.season)?;
-    let is_leak = objection(scene, &trend, OPENED).is_none() && evidence.max(of_floor.1).max(of_median.1) > -25.0;
-    is_leak
-        .then(|| rise_of("the floor without its bursts", &trend, "its floor without bursts rises").beside(&of_floor.0))
+    let fit = steps::fit(u, &opened(floor), &scene.season)?;
+    let is_leak =
+        objection(scene, &fit.trend, OPENED).is_none() && (base.more > -25.0 || fit.evidence(&scene.season) > -25.0);
+    is_leak.then(|| {
+        rise_of("the floor without its bursts", &fit.trend, "its floor without bursts rises").beside(&base.floor.trend)
+    })
 }
 
 /// What came after the first 45% of the time, whatever the start did.
-fn by_second_half(
-    scene: &Scene,
-    u: &[f64],
-    floor: &[f64],
-    medians: &[f64],
-    of_floor: &(Trend, f64, usize),
-    of_median: &(Trend, f64, usize),
-) -> Option<Rise> {
+fn by_second_half(scene: &Scene, u: &[f64], floor: &[f64], medians: &[f64], base: &Base) -> Option<Rise> {
     const FROM: f64 = 0.45;
     let begin = u.partition_point(|at| *at < FROM);
-    if of_floor.2 > 0 || of_floor.0.slope <= 0.0 || u.len() - begin < 16 {
+    if base.floor.taken_off > 0 || base.floor.trend.slope <= 0.0 || base.more <= -25.0 || u.len() - begin < 16 {
         return None;
     }
     let part: Vec<f64> = u[begin..].iter().map(|at| (at - FROM) / (1.0 - FROM)).collect();
     let season = scene.season.since(begin);
-    let (trend, ..) = steps::fit(&part, &floor[begin..], &season)?;
-    if objection(scene, &trend, HALF).is_some() {
+    let trend = steps::fit(&part, &floor[begin..], &season)?.trend;
+    if trend.knee >= 0.3 || objection(scene, &trend, HALF).is_some() {
         return None;
     }
-    let (upper, ..) = steps::fit(&part, &medians[begin..], &season)?;
-    let is_leak = upper.t() > 3.0 && trend.knee < 0.3 && of_floor.1.max(of_median.1) > -25.0;
-    is_leak.then(|| {
+    let upper = steps::fit(&part, &medians[begin..], &season)?.trend;
+    (upper.t() > 3.0).then(|| {
         let mut rise = rise_of("its second half", &trend, "its floor still rises after the start");
         rise.slope /= 1.0 - FROM;
         rise.error /= 1.0 - FROM;
-        rise.onset = of_floor.0.knee;
+        rise.onset = base.floor.trend.knee;
         rise.is_weak = true;
         rise
     })
@@ -240,13 +236,7 @@ fn by_second_half(
 const CUT: f64 = 3.0;
 
 /// The level that was never left again. It rises for a leak in even shares, each third of the time some.
-fn by_envelope(
-    scene: &Scene,
-    u: &[f64],
-    floor: &[f64],
-    of_floor: &(Trend, f64, usize),
-    of_median: &(Trend, f64, usize),
-) -> Option<Rise> {
+fn by_envelope(scene: &Scene, u: &[f64], floor: &[f64], base: &Base) -> Option<Rise> {
     if !scene.season.columns.is_empty() {
         return None;
     }
@@ -267,11 +257,12 @@ fn by_envelope(
     // With what lies far above cut off: bursts are neither trend nor steps.
     let cut: Vec<f64> = floor.iter().zip(&envelope).map(|(floor, low)| floor.min(low + CUT * above)).collect();
     let of_cut = steps::fit(u, &cut, &scene.season)?;
-    if objection(scene, &of_cut.0, OPENED).is_none() && of_cut.1 > AGAINST_STEPS {
-        return Some(rise_of("its floor with bursts cut off", &of_cut.0, "its floor rises beneath the bursts"));
+    let evidence = of_cut.evidence(&scene.season);
+    if objection(scene, &of_cut.trend, OPENED).is_none() && evidence > AGAINST_STEPS {
+        return Some(rise_of("its floor with bursts cut off", &of_cut.trend, "its floor rises beneath the bursts"));
     }
     let is_tall = above > 0.0 && growth > TALL * above;
-    if of_floor.1.max(of_median.1) <= -65.0 && of_cut.1 <= 0.0 && !is_tall {
+    if base.more <= -65.0 && evidence <= 0.0 && !is_tall {
         return None;
     }
     // Spread over many small rises (their effective number) whose middle is the middle of the time.
@@ -289,8 +280,8 @@ fn by_envelope(
     Some(Rise {
         view: "what was never given back",
         slope,
-        error: (of_floor.0.error).max(slope * (squares / (sum * sum)).sqrt() / 2.0),
-        onset: if of_floor.0.slope > 0.0 { of_floor.0.knee } else { 0.0 },
+        error: base.floor.trend.error.max(slope * (squares / (sum * sum)).sqrt() / 2.0),
+        onset: if base.floor.trend.slope > 0.0 { base.floor.trend.knee } else { 0.0 },
         is_weak: true,
         reason: "what it never gives back rises".into(),
     })
