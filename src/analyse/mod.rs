@@ -180,7 +180,7 @@ impl Analysis {
     }
 }
 
-/// Leaked lifetimes, then plateaus, then series, the surest first; then, if nothing leaks, what is undecided, for it
+/// Leaked lifetimes, those that still leak before those that stopped, then plateaus, then series, the surest first; then, if nothing leaks, what is undecided, for it
 /// keeps the rest from being called clean.
 fn rank(findings: &mut [Finding]) {
     let order = |finding: &Finding| match finding.kind {
@@ -196,9 +196,11 @@ fn rank(findings: &mut [Finding]) {
     let confidence = |finding: &Finding| finding.confidence.unwrap_or(0.0);
     findings.sort_by(|a, b| {
         let by_series = |finding: &Finding| finding.series.is_some();
+        let has_stopped = |finding: &Finding| finding.kind == Verdict::Leak && finding.rate_per_hour == Some(0.0);
         let surest = || confidence(b).total_cmp(&confidence(a));
         let most = || b.evidence.len().cmp(&a.evidence.len());
-        order(a).cmp(&order(b)).then(by_series(a).cmp(&by_series(b))).then_with(most).then_with(surest)
+        let what = order(a).cmp(&order(b)).then(by_series(a).cmp(&by_series(b)));
+        what.then(has_stopped(a).cmp(&has_stopped(b))).then_with(most).then_with(surest)
     });
 }
 
@@ -332,6 +334,17 @@ mod tests {
         assert!(judged.series.iter().all(|report| report.verdict.kind == Verdict::Leak));
         let flagged = scene.iter().enumerate().filter(|(id, _)| judged.is_leaked(crate::model::LifetimeId(*id as u64)));
         assert!(flagged.clone().count() > 550 && flagged.clone().all(|(_, life)| life.closed.is_none()));
+    }
+
+    #[test]
+    fn what_leaks_stands_before_a_greater_leak_that_stopped() {
+        let leak = |subject: &str, count: usize, rate: f64| {
+            let evidence = (0..count).map(|id| id.to_string()).collect();
+            Finding { evidence, rate_per_hour: Some(rate), ..Finding::new(Verdict::Leak, subject, "") }
+        };
+        let mut findings = [leak("stopped", 500, 0.0), leak("slow", 20, 5.0), leak("fast", 40, 3_600.0)];
+        rank(&mut findings);
+        assert_eq!(findings.each_ref().map(|finding| finding.subject.as_str()), ["fast", "slow", "stopped"]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One group's lifetimes, reduced to what is compared.
 
 use super::Watch;
+use super::patience::PASSED_OVER_MIN;
 use crate::model::{Group, Judged, Kind, Lifetime, State};
 
 /// One that was silent for less than this share of its age was used again since it was opened.
@@ -125,6 +126,11 @@ impl<'a> Cohort<'a> {
             });
             open.passed_over = passed_over;
         }
+    }
+
+    /// How long ago the first of those was opened that it takes to pass one over.
+    pub(super) fn passing_seconds(&self, watch: &Watch) -> Option<f64> {
+        self.openings.iter().nth_back(PASSED_OVER_MIN - 1).map(|opening| watch.seconds - opening)
     }
 }
 

@@ -16,7 +16,7 @@ use super::cohort::{Cohort, Open, is_accepted};
 use crate::model::{Group, Kind};
 
 /// Opened since its last use: from so many on, one is not in any pool's hands.
-const PASSED_OVER_MIN: usize = 8;
+pub(super) const PASSED_OVER_MIN: usize = 8;
 /// With all three on its side: longer than a long poll or a think time of some 20 s.
 const OUTGOING_SECONDS: f64 = 25.0;
 /// The same where nothing was closed yet, so that the contrast is only with those that are used again.

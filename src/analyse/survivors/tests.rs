@@ -297,3 +297,22 @@ fn pipes_that_go_on_are_told_within_a_minute_and_files_are_not() {
     assert!(leaks(&pipes(Kind::Pipe), 45.0) && leaks(&pipes(Kind::Inotify), 45.0));
     assert!(!leaks(&pipes(Kind::File), 60.0));
 }
+
+#[test]
+fn a_pool_that_is_forgotten_one_by_one_is_a_leak_although_it_was_opened_at_once() {
+    // Forty are there at the start; every half minute one is used for the last time, and another is opened in its place.
+    let forgotten = (0..40).map(|i| Life { used_until: Some(30.0 * f64::from(i + 1)), ..tcp(0.1, None) });
+    let opened = (0..20).map(|i| Life { used_until: Some(1e9), ..tcp(60.0 * f64::from(i + 1), None) });
+    let scene: Vec<Life> = forgotten.chain(opened).collect();
+    assert!(leaks(&scene, 1_250.0));
+    assert!(!(0..1_250).step_by(10).map(f64::from).any(|at| flagged(&scene[40..], at) > 0));
+    // The same that rests from the bottom of its stack, while nothing new is opened, is healthy.
+    assert!(!(0..1_250).step_by(10).map(f64::from).any(|at| leaks(&scene[..40], at)));
+}
+
+#[test]
+fn a_few_that_were_left_at_once_are_each_leaked_beyond_doubt() {
+    let scene = with(traffic(700), (0..4).map(|i| tcp(200.0 + f64::from(i), None)));
+    assert!(!leaks(&scene, 700.0));
+    assert_eq!(flagged(&scene, 700.0), 4);
+}

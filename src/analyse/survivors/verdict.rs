@@ -1,7 +1,7 @@
 //! The verdict on one group: whether those that stand out are a leak.
 
 use super::cohort::{Cohort, Open};
-use super::patience::{Patience, passed_over};
+use super::patience::{PASSED_OVER_MIN, Patience, passed_over};
 use super::{GroupJudgement, Watch, drained};
 use crate::analyse::distribution::poisson_interval;
 use crate::analyse::openings::Openings;
@@ -32,11 +32,16 @@ pub(super) fn judge_group(
     let recognised_after = longest_of(&suspects, |open| Some(open.recognised_after)).unwrap_or(0.0);
     let openings =
         Openings::new(suspects.iter().map(|open| open.opened_seconds).collect(), watch.seconds, recognised_after);
-    let passed_over = passed_over(&suspects);
 
     let must_wait = waited < patience.seconds;
     let is_few = count < patience.survivors;
-    let objection = openings.objection(watch.is_early());
+    let passed_over = passed_over(&suspects);
+    let mut objection = openings.objection(watch.is_early());
+    if passed_over.is_some_and(|times| times >= PASSED_OVER_MIN) {
+        // A pool that was opened at once may still be forgotten one by one.
+        let uses = suspects.iter().filter_map(|open| open.used_seconds).collect();
+        objection = objection.and(Openings::new(uses, watch.seconds, recognised_after).objection(watch.is_early()));
+    }
     // What was left by a leak that is over is not given back by its end.
     let is_forgotten = 2 * suspects.iter().filter(|open| open.is_passed_over()).count() > count && openings.went_on();
     let has_stopped = objection.is_some() && count >= STOPPED_MIN && is_forgotten;
@@ -83,9 +88,8 @@ pub(super) fn judge_group(
         let is_luck = is_few && !(has_yardstick && open.probability.is_some_and(|it| it > FEW_FROM));
         // What was there before and has no silence (standard output, a log) shows nothing but its age.
         let is_mute = open.lifetime.is_older_than_recording() && (!is_leak || open.silent.is_none());
-        if (is_healthy || is_too_early || is_luck || is_mute || drained.is_some())
-            && !(open.is_sure() && is_few && !is_mute)
-        {
+        let is_spared = open.is_sure() && !is_mute && drained.is_none();
+        if (is_healthy || is_too_early || is_luck || is_mute || drained.is_some()) && !is_spared {
             open.probability = open.probability.map(|probability| probability.min(Judged::LEAKED_FROM));
         }
     }

@@ -3,6 +3,7 @@
 use super::super::openings::Openings;
 use super::Watch;
 use super::cohort::Cohort;
+use super::patience::PASSED_OVER_MIN;
 use crate::model::Judged;
 
 /// Closings from which a group has a yardstick of its own.
@@ -77,18 +78,22 @@ impl Cohort<'_> {
         let few = if has_silence { LATE_MIN } else { LATE_MIN_BY_AGE };
         let usual = self.usual_pause(has_silence);
         let spread = Openings::new(openings, watch.seconds, usual);
-        if late < few
+        let is_of_links = late < few
             || (late as f64) < LATE_SHARE_MIN * count
             || count < self.ages.len() as f64
-            || (spread.objection(watch.is_early()).is_some() && !spread.went_on())
-        {
-            return;
-        }
+            || (spread.objection(watch.is_early()).is_some() && !spread.went_on());
+        // Even of links that last, one that is passed over by later ones is in nobody's hands; at the start each passes
+        // over those before it.
+        let (is_asked, recognised_after) = match self.passing_seconds(watch) {
+            _ if !is_of_links => (false, usual),
+            Some(passing) if late >= PASSED_OVER_MIN => (true, usual.max(passing)),
+            _ => return,
+        };
         for open in &mut self.open {
-            let is_left = open.silent.unwrap_or(open.age) > usual;
+            let is_left = open.silent.unwrap_or(open.age) > usual && (!is_asked || open.is_passed_over());
             open.probability = is_left.then_some(count / (count + 1.0));
             open.told_by_silence = open.is_told_by_silence(watch);
-            open.recognised_after = usual;
+            open.recognised_after = recognised_after;
         }
     }
 
