@@ -16,6 +16,14 @@ pub(super) const SILENCE_MIN_SECONDS: f64 = 10.0;
 /// Age alone convicts from this probability on, silence from [`Judged::LEAKED_FROM`].
 const BY_AGE_FROM: f64 = 0.8;
 
+/// Of fewer closings an age is told where there are at least so many, ...
+const CLOSINGS_FEW: usize = 3;
+/// ... as many open ones are older than all of them ...
+const OUTLIVED_MIN: usize = 8;
+/// ... and the probability is above this: three closings are a short yardstick. On six sets of another hand it found more
+/// talking leaks on three and cost precision on two (.005 and .003).
+const BY_FEW_FROM: f64 = 0.9;
+
 /// Until then the pools of a program that starts with the watch have opened: a share of the watch, and seconds.
 const POOLS_OPEN: f64 = 0.03;
 const POOLS_OPEN_SECONDS: f64 = 5.0;
@@ -39,7 +47,35 @@ impl Cohort<'_> {
 
     /// Gives each open one its probability.
     pub(super) fn weigh(&mut self, watch: &Watch) {
-        if self.has_yardstick() { self.weigh_against_closed(watch) } else { self.weigh_by_openings(watch) }
+        if self.has_yardstick() {
+            self.weigh_against_closed(watch);
+        } else {
+            self.weigh_by_openings(watch);
+            self.weigh_against_few(watch);
+        }
+    }
+
+    /// Few were closed, yet all of them long before: many that are older by far are leaked though they still talk, as
+    /// heartbeats do.
+    fn weigh_against_few(&mut self, watch: &Watch) {
+        let has_silence = self.open.iter().all(|open| open.silent.is_some());
+        if self.ages.len() < CLOSINGS_FEW || !has_silence {
+            return;
+        }
+        let by_age = Yardstick::new(&self.ages, self.open.iter().map(|open| open.age));
+        let outlived = self.open.iter().filter(|open| open.age > by_age.longest).count();
+        if outlived < OUTLIVED_MIN || by_age.longest >= watch.seconds / 2.0 {
+            return;
+        }
+        let pools_are_open = (POOLS_OPEN * watch.seconds).max(POOLS_OPEN_SECONDS);
+        for open in self.open.iter_mut().filter(|open| open.opened_seconds >= pools_are_open) {
+            let probability = by_age.probability(open.age);
+            if probability > BY_FEW_FROM && open.probability.is_none_or(|known| known < probability) {
+                open.probability = Some(probability);
+                open.told_by_silence = false;
+                open.recognised_after = by_age.longest;
+            }
+        }
     }
 
     /// Age and silence of each open one against those that were closed.
