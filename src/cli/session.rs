@@ -7,7 +7,7 @@ use super::options::SamplingOptions;
 use super::talk;
 use super::wake::{Schedule, Wake};
 use crate::analyse::{Census, Fold};
-use crate::model::{CommandRun, Event, EventKind, Report, SeriesKey, Tick, Timestamp};
+use crate::model::{CommandRun, Event, EventKind, Report, SeriesKey, Snapshot, Tick, Timestamp};
 use crate::present::live::Live;
 use crate::sample::{ProcFs, Sampler, TargetProcesses, own_cost, own_readings};
 use crate::store::{Backlog, StoreError, Writer, Written};
@@ -17,6 +17,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// What a tick of a process with 60 connections, of which a few change, takes in the recording, sealed; an idle process
 /// takes less than 10. Measured by `benches/size.py`.
 const RECORDED_BYTES_PER_TICK: f64 = 40.0;
+
+/// Said of a command that has more processes than are followed.
+const TOO_MANY: &str = "it had more processes at once than are followed";
 
 /// A watch under way.
 #[derive(Debug)]
@@ -133,8 +136,7 @@ impl Session {
         let mut cost = own_cost();
         snapshot.readings.extend(own_readings(&cost));
         let mut tick = self.census.advance(&snapshot, self.fold.population());
-        tick.command =
-            self.command.take().map(|command| CommandRun { ended: command.ended.map(|_| tick.at), ..command });
+        tick.command = self.command_at(&snapshot);
         cost.share = self.budget.spend(tick.at, cost.cpu_seconds);
         tick.cost = Some(cost);
         self.keep_within_budget(&mut tick);
@@ -173,6 +175,20 @@ impl Session {
         }
         live.tick(self.fold.report(), value)?;
         Ok(alive)
+    }
+
+    /// The command as it stands now, where that is news: it has started or ended, or more of it could not be seen.
+    fn command_at(&mut self, snapshot: &Snapshot) -> Option<CommandRun> {
+        let known = self.fold.report().command.as_ref();
+        let news =
+            self.command.take().map(|command| CommandRun { ended: command.ended.map(|_| snapshot.at), ..command });
+        let mut unseen = snapshot.endings_unseen.clone();
+        let had_too_many = known.is_some_and(|command| command.unseen.iter().any(|it| it == TOO_MANY));
+        if self.target.left_out > 0 || had_too_many {
+            unseen.push(TOO_MANY.to_owned());
+        }
+        let command = news.as_ref().or(known)?;
+        if command.unseen == unseen { news } else { Some(CommandRun { unseen, ..command.clone() }) }
     }
 
     /// Lengthens the interval where watching costs more than it may, and has the tick say so.

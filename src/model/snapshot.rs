@@ -32,6 +32,8 @@ pub struct Snapshot {
     pub endings: Vec<Ending>,
     /// True where all that end are told in `endings`.
     pub sees_endings: bool,
+    /// What is missing from the `endings` of all snapshots so far, and why: one sentence each.
+    pub endings_unseen: Vec<String>,
 }
 
 /// A process at its end.
