@@ -60,8 +60,8 @@ pub struct HeldAtEnd {
     pub access: Option<Access>,
     /// True where the process itself opened it.
     pub opened_by_it: bool,
-    /// True where it had a name or port of its own, as what was accepted has.
-    pub bound: bool,
+    /// True where others opened it; of a Unix socket also where it had a name of its own, as what was accepted has.
+    pub accepted: bool,
     /// True where others hold it still.
     pub shared: bool,
 }

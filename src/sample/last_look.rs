@@ -37,7 +37,7 @@ pub(super) fn endings(
                 fd,
                 access,
                 opened_by_it: held.is_opened_by_it(),
-                bound: held.is_bound(),
+                accepted: held.is_accepted(),
                 shared: held.references() as usize > same.count(),
             })
         });

@@ -2,7 +2,7 @@
 
 use crate::act::{AS_NOBODY, Folder, Run, has, is_root, leaked_of, shown, skip, until};
 use crate::run::{judged, server};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixListener;
 
 /// A server of HTTP/1.1 that forks for each client and ends at SIGTERM; it says its port.
@@ -159,4 +159,42 @@ os._exit(0)"
     let done = run.output(&file).and("-- /usr/bin/python3 -c").and_whole(&leaks).done();
     done.code(3).complains(&["1 connection to tcp", "left open, as of the last look", "silent for 1 s or longer"]);
     assert_eq!(leaked_of(&shown(&file)).len(), 1);
+}
+
+#[test]
+fn a_client_that_binds_its_port_is_no_server_and_a_server_that_listens_no_more_is_no_client() {
+    if !is_root() || !has("python3") {
+        skip!("it takes root and python3");
+    }
+    let folder = Folder::new();
+    for (family, host) in [("AF_INET", "127.0.0.1"), ("AF_INET6", "::1")] {
+        let Ok(server) = TcpListener::bind((host, 0)) else { skip!("there is no {family} here") };
+        let port = server.local_addr().unwrap().port();
+        let binds = |name: &str, rest: &str| {
+            let client = format!(
+                "import os, socket
+o = socket.socket(socket.{family})
+o.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+o.bind(({host:?}, 0))
+o.connect(({host:?}, {port}))
+{rest}
+os._exit(0)"
+            );
+            judged("--every 1h", &folder.file(&format!("{name}-{family}")), &client).done()
+        };
+        binds("left", "").code(3);
+        binds("closed", "o.close()").ok();
+        let serves = format!(
+            "import os, socket
+server = socket.create_server(({host:?}, 0), family=socket.{family})
+print(server.getsockname()[1], flush=True)
+client = server.accept()[0]
+server.close()
+os._exit(0)"
+        );
+        let mut running = judged("--every 1h", &folder.file(&format!("server-{family}")), &serves).start();
+        let port: u16 = running.line_that("its port", |line| line.parse::<u16>().is_ok()).parse().unwrap();
+        let _client = TcpStream::connect((host, port)).unwrap();
+        running.done().ok();
+    }
 }

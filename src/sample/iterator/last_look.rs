@@ -16,9 +16,9 @@ const HELD_BYTES: usize = 240;
 const ENDED_BYTES: usize = 48;
 const ROW_AT: usize = 24;
 const NAME_AT: usize = 128;
-/// `OPENED_BY_IT` and `BOUND` there.
+/// `OPENED_BY_IT` and `ACCEPTED` there.
 const OPENED_BY_IT: u8 = 1;
-const BOUND: u8 = 2;
+const ACCEPTED: u8 = 2;
 /// Processes whose connections may wait for the word of their end.
 const WAITING_MAX: usize = 1_024;
 /// The sorts of what finds no room, in the order of `enum dropped`.
@@ -83,9 +83,9 @@ impl Held {
         self.0[16] & OPENED_BY_IT != 0
     }
 
-    /// True where it has a name or a port of its own, as what was accepted has.
-    pub(in crate::sample) fn is_bound(&self) -> bool {
-        self.0[16] & BOUND != 0
+    /// True where others opened it; of a Unix socket also where it has a name of its own, as what was accepted has.
+    pub(in crate::sample) fn is_accepted(&self) -> bool {
+        self.0[16] & ACCEPTED != 0
     }
 
     /// The name of a Unix socket's peer as the kernel has it.
