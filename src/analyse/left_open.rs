@@ -34,6 +34,9 @@ const WITNESSED: f64 = 0.999;
 /// Its closing at the very end was not seen, and is not what programs do that have passed it over.
 const PASSED_OVER: f64 = 0.95;
 
+/// With more between two ticks, that the last one saw nothing open says too little of the end.
+const LAST_TICK_SECONDS: f64 = 1.0;
+
 /// What was found, before it takes its place in the report.
 #[derive(Default)]
 struct Found {
@@ -194,6 +197,14 @@ fn of_nothing(report: &Report, run: &CommandRun, allowed: &BTreeMap<usize, usize
             "the command was over before it could be looked at: CAP_BPF and CAP_PERFMON, or sudo, let its end be seen";
         return Finding::new(Verdict::Undecided, "connections", text);
     }
+    let every = report.every_seconds.unwrap_or_default();
+    if !run.has_last_look && every > LAST_TICK_SECONDS {
+        let text = format!(
+            "ticks every {} don't tell what was open at the end: CAP_BPF and CAP_PERFMON, or sudo, let it be seen; --every 50ms looks more often",
+            duration_words(every)
+        );
+        return Finding::new(Verdict::Undecided, "connections", text);
+    }
     let pools: Vec<String> = allowed
         .iter()
         .map(|(pool, open)| format!(" but for {open} that --allow {} names", run.allowed[*pool]))
@@ -207,6 +218,10 @@ fn counts(lifetime: &Lifetime) -> bool {
     let resource = &lifetime.resource;
     let is_reset = resource.kind == Kind::Tcp && resource.state == Some(State::Close);
     let is_household = |name: &str| HOUSEHOLD.iter().any(|prefix| name.trim_start_matches('@').starts_with(prefix));
+    if lifetime.holders.is_empty() {
+        // Only the tables could be read: it may be anybody's.
+        return false;
+    }
     match (&resource.remote, resource.kind) {
         (Some(_), Kind::Tcp) => !is_reset,
         (Some(_), Kind::Udp) => true,

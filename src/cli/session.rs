@@ -21,6 +21,9 @@ const RECORDED_BYTES_PER_TICK: f64 = 40.0;
 /// Said of a command that has more processes than are followed.
 const TOO_MANY: &str = "it had more processes at once than are followed";
 
+/// Said of one whose processes can't all be read, as what runs as another user.
+const CLOSED: &str = "the descriptors of some of its processes could not be read";
+
 /// A watch under way.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -37,6 +40,8 @@ pub(crate) struct Session {
     /// A process of the target ran at the last tick.
     runs: bool,
     messages: Vec<String>,
+    /// What can't be seen, to be noted by the next tick.
+    notes: Vec<String>,
     command: Option<CommandRun>,
     on_leak: Option<OnLeak>,
     budget: Budget,
@@ -66,6 +71,7 @@ impl Session {
             follows,
             runs: false,
             messages: Vec::new(),
+            notes: Vec::new(),
             command: None,
             budget: Budget::new(options.every, options.max_cost),
             on_leak: options.on_leak.clone().map(OnLeak::start),
@@ -77,14 +83,17 @@ impl Session {
         Ok(Writer::create(file, options.every, name, options.retention)?)
     }
 
-    /// A command is about to start that is judged at its end: takes its baseline. Says why where its processes can't be seen
-    /// at their ends.
-    pub(crate) fn begin_command(&mut self, mut command: CommandRun) -> Option<String> {
+    /// A command is about to start that is judged at its end: takes its baseline. The next tick notes why, where its
+    /// processes can't be seen at their ends.
+    pub(crate) fn begin_command(&mut self, command: CommandRun) {
         self.census.begin_command(self.sampler.inherited());
-        let refused = self.sampler.begin_last_look().err().map(|error| error.to_string());
-        command.has_last_look = refused.is_none();
-        self.command = Some(command);
-        refused
+        let begun = self.sampler.begin_last_look();
+        self.command = Some(CommandRun { has_last_look: begun.is_ok(), ..command });
+        self.notes.extend(begun.err().map(|why| {
+            format!(
+                "what a process holds as it ends can't be seen, nor children that live between two ticks: {why}. `unclosed doctor` tells what it takes."
+            )
+        }));
     }
 
     /// It has been started.
@@ -126,6 +135,7 @@ impl Session {
             snapshot.unseen.push(format!("{} processes are beyond what is followed at once", self.target.left_out));
         }
         snapshot.unseen.append(&mut self.clock.notes);
+        snapshot.unseen.append(&mut self.notes);
         // One that is closed to us for now runs on.
         let runs = !snapshot.processes.is_empty() || !snapshot.unreadable.is_empty();
         let has_just_ended = std::mem::replace(&mut self.runs, runs) && !runs;
@@ -183,11 +193,13 @@ impl Session {
         let news =
             self.command.take().map(|command| CommandRun { ended: command.ended.map(|_| snapshot.at), ..command });
         let mut unseen = snapshot.endings_unseen.clone();
-        let had_too_many = known.is_some_and(|command| command.unseen.iter().any(|it| it == TOO_MANY));
-        if self.target.left_out > 0 || had_too_many {
-            unseen.push(TOO_MANY.to_owned());
-        }
         let command = news.as_ref().or(known)?;
+        let has_closed = snapshot.descriptors_unseen > 0 || !snapshot.unreadable.is_empty();
+        for (is_so, words) in [(self.target.left_out > 0, TOO_MANY), (has_closed && !command.has_last_look, CLOSED)] {
+            if is_so || command.unseen.iter().any(|it| it == words) {
+                unseen.push(words.to_owned());
+            }
+        }
         if command.unseen == unseen { news } else { Some(CommandRun { unseen, ..command.clone() }) }
     }
 

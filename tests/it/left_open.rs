@@ -3,7 +3,16 @@
 use crate::act::{AS_NOBODY, Folder, Run, has, is_root, leaked_of, shown, skip, until};
 use crate::run::{judged, server};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
+use std::path::Path;
+
+/// `run --fail-on-leak` by somebody who may do nothing special; the folder is everybody's from then on.
+fn judged_as_nobody(folder: &Folder, flags: &str, file: &Path, command: &str) -> Run {
+    let words: Vec<&str> = AS_NOBODY.split(' ').collect();
+    let run = Run::program(words[0], &words[1..]).file(&folder.program_for_all()).and("run --fail-on-leak").and(flags);
+    run.output(file).and("--").and(command)
+}
 
 /// A server of HTTP/1.1 that forks for each client and ends at SIGTERM; it says its port.
 const FORKING_SERVER: &str = "
@@ -135,12 +144,10 @@ for one in open: one.close()"
 
 #[test]
 fn without_privilege_what_was_passed_over_again_and_again_is_left_open() {
-    if !is_root() || !has("setpriv") || !std::path::Path::new("/usr/bin/python3").exists() {
+    if !is_root() || !has("setpriv") || !Path::new("/usr/bin/python3").exists() {
         skip!("it takes root, setpriv and a python3 that anybody may run");
     }
     let (folder, (port, _server)) = (Folder::new(), server());
-    let program = folder.program_for_all();
-    let words: Vec<&str> = AS_NOBODY.split(' ').collect();
     let leaks = format!(
         "import os, socket, time
 def connect():
@@ -155,8 +162,8 @@ for _ in range(20):
 os._exit(0)"
     );
     let file = folder.file("r");
-    let run = Run::program(words[0], &words[1..]).file(&program).and("run --fail-on-leak --every 50ms --settle 1s");
-    let done = run.output(&file).and("-- /usr/bin/python3 -c").and_whole(&leaks).done();
+    let flags = "--every 50ms --settle 1s";
+    let done = judged_as_nobody(&folder, flags, &file, "/usr/bin/python3 -c").and_whole(&leaks).done();
     done.code(3).complains(&["1 connection to tcp", "left open, as of the last look", "silent for 1 s or longer"]);
     assert_eq!(leaked_of(&shown(&file)).len(), 1);
 }
@@ -197,4 +204,35 @@ os._exit(0)"
         let _client = TcpStream::connect((host, port)).unwrap();
         running.done().ok();
     }
+}
+
+#[test]
+fn without_privilege_a_child_of_another_user_keeps_the_run_from_being_clean() {
+    if !is_root() || !has("setpriv") {
+        skip!("it takes root and setpriv");
+    }
+    let folder = Folder::new();
+    // Whoever runs it is root for as long as it reads.
+    let reads = folder.file("reads");
+    std::fs::copy("/bin/cat", &reads).unwrap();
+    std::fs::set_permissions(&reads, PermissionsExt::from_mode(0o4755)).unwrap();
+    let file = folder.file("r");
+    let running = judged_as_nobody(&folder, "--every 50ms", &file, "").file(&reads).start();
+    until("a tick that meets root", || {
+        shown(&file)["target"]["processes"].as_array()?.iter().any(|it| it["user"] == "root").then_some(())
+    });
+    running.done().code(4).complains(&["not known in full", "could not be read"]);
+}
+
+#[test]
+fn without_privilege_a_command_that_is_hardly_looked_at_is_undecided() {
+    if !is_root() || !has("setpriv") {
+        skip!("it takes root and setpriv");
+    }
+    let folder = Folder::new();
+    let file = folder.file("r");
+    let mut running = judged_as_nobody(&folder, "--every 1h", &file, "/bin/cat").start();
+    running.complaint("nor children that live between two ticks");
+    running.done().code(4);
+    assert!(shown(&file)["notes"][0].as_str().unwrap().contains("nor children"));
 }

@@ -156,6 +156,8 @@ fn plumbing_and_the_household_are_not_counted() {
     let mut reset = held(1);
     reset.resource.state = Some(State::Close);
     assert_eq!(of(vec![reset]), (Verdict::Clean, 0));
+    // Told by the tables alone.
+    assert_eq!(of(vec![Lifetime { holders: vec![], ..held(1) }]), (Verdict::Clean, 0));
     // Both ends within one process.
     let mut other_end = held(2);
     (other_end.resource.local, other_end.resource.remote) = (held(1).resource.remote, held(1).resource.local);
@@ -231,6 +233,10 @@ fn without_a_witness_a_leak_that_lifetimes_tell_stays_one() {
 fn a_command_of_which_nothing_was_ever_read_is_undecided() {
     let mut report = judged(CommandRun::default(), vec![], vec![]);
     assert_eq!(said(&report), (Verdict::Clean, 0));
+    report.every_seconds = Some(60.0);
+    judge(&mut report);
+    assert_eq!(said(&report), (Verdict::Undecided, 0), "hardly looked at");
+    report.every_seconds = Some(0.25);
     report.target = Some(Target::default());
     judge(&mut report);
     assert_eq!(said(&report), (Verdict::Undecided, 0));
