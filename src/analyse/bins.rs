@@ -35,6 +35,8 @@ pub(super) struct Bin {
     pub(super) lowest: (Timestamp, f64),
     pub(super) highest: (Timestamp, f64),
     pub(super) count: u64,
+    /// The number of its first sample in the series: what draws hash, so that another clock draws the same.
+    ordinal: u64,
     kept: [f64; KEPT],
 }
 
@@ -50,8 +52,8 @@ pub(super) struct Block {
 }
 
 impl Bin {
-    fn new(at: Timestamp, value: f64) -> Self {
-        Bin { first: at, last: at, lowest: (at, value), highest: (at, value), count: 1, kept: [value; KEPT] }
+    fn new(at: Timestamp, value: f64, ordinal: u64) -> Self {
+        Bin { first: at, last: at, lowest: (at, value), highest: (at, value), count: 1, ordinal, kept: [value; KEPT] }
     }
 
     fn add(&mut self, at: Timestamp, value: f64) {
@@ -63,7 +65,7 @@ impl Bin {
             self.highest = (at, value);
         }
         self.count += 1;
-        let slot = splitmix64(self.count ^ (at.0 as u64)) % self.count;
+        let slot = splitmix64(self.ordinal + self.count) % self.count;
         let slot = if self.count <= KEPT as u64 { self.count - 1 } else { slot };
         if let Some(kept) = self.kept.get_mut(slot as usize) {
             *kept = value;
@@ -81,7 +83,7 @@ impl Bin {
         } else {
             let (mut taken_mine, mut taken_theirs) = (0, 0);
             for (index, slot) in kept.iter_mut().enumerate() {
-                let draw = splitmix64(index as u64 ^ (later.first.0 as u64)) % total;
+                let draw = splitmix64(index as u64 ^ later.ordinal.rotate_left(32)) % total;
                 let prefers_mine = (draw < self.count && taken_mine < mine.len()) || taken_theirs >= theirs.len();
                 let (from, taken) = if prefers_mine { (mine, &mut taken_mine) } else { (theirs, &mut taken_theirs) };
                 *slot = from[*taken];
@@ -123,7 +125,7 @@ impl Bins {
         self.count += 1;
         self.last = Some((at, value));
         let Some(start) = self.bins.first().map(|bin| bin.first) else {
-            self.bins.push(Bin::new(at, value));
+            self.bins.push(Bin::new(at, value, self.count));
             return;
         };
         if let Some(width) = self.width
@@ -141,7 +143,7 @@ impl Bins {
             self.widen(start, at);
             self.add_to_last_or_new(start, at, value);
         } else {
-            self.bins.push(Bin::new(at, value));
+            self.bins.push(Bin::new(at, value, self.count));
         }
     }
 
@@ -149,7 +151,7 @@ impl Bins {
         let width = self.width.unwrap_or(1);
         match self.bins.last_mut() {
             Some(bin) if (at.0 - start.0) / width == (bin.first.0 - start.0) / width => bin.add(at, value),
-            _ => self.bins.push(Bin::new(at, value)),
+            _ => self.bins.push(Bin::new(at, value, self.count)),
         }
     }
 

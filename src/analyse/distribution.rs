@@ -11,7 +11,7 @@ pub(super) fn normal_cdf(z: f64) -> f64 {
 }
 
 /// The 95% interval of a Poisson mean of which `count` were seen (Garwood, 1936), by the cube root of Wilson and
-/// Hilferty: within 1% from a count of 2 on.
+/// Hilferty: within 1% of the count from 2 on.
 pub(super) fn poisson_interval(count: f64) -> (f64, f64) {
     let bound = |k: f64, z: f64| k * (1.0 - 1.0 / (9.0 * k) + z / (3.0 * k.sqrt())).powi(3);
     (if count > 0.0 { bound(count, -1.96).max(0.0) } else { 0.0 }, bound(count + 1.0, 1.96))

@@ -91,6 +91,17 @@ impl Scene {
     }
 }
 
+/// Two trends that begin no further from each other than this share of the time are one rise.
+const SAME_KNEE: f64 = 0.15;
+
+impl Rise {
+    /// The mean of two estimates of the slope is nearer than either, where both are of the same rise: their noises differ.
+    fn beside(self, other: &Trend) -> Rise {
+        let is_same = (self.onset - other.knee).abs() < SAME_KNEE;
+        Rise { slope: if is_same { self.slope.midpoint(other.slope) } else { self.slope }, ..self }
+    }
+}
+
 /// A trend with the evidence that it isn't steps.
 type Fit = Option<(Trend, f64, usize)>;
 
@@ -173,7 +184,7 @@ fn by_floor(scene: &Scene, floor: &(Trend, f64, usize), medians: &(Trend, f64, u
     let (more, less) = (floor.1.max(medians.1), floor.1.min(medians.1));
     let is_leak =
         objection(scene, &floor.0, FLOOR).is_none() && medians.0.t() > 1.0 && more > -15.0 && less > AGAINST_STEPS;
-    is_leak.then(|| rise_of("the floor", &floor.0, "its floor rises"))
+    is_leak.then(|| rise_of("the floor", &floor.0, "its floor rises").beside(&medians.0))
 }
 
 /// The floor with bursts of up to 7 blocks erased.
@@ -189,7 +200,8 @@ fn by_opened_floor(
     }
     let (trend, evidence, _) = steps::fit(u, &opened(floor), &scene.season)?;
     let is_leak = objection(scene, &trend, OPENED).is_none() && evidence.max(of_floor.1).max(of_median.1) > -25.0;
-    is_leak.then(|| rise_of("the floor without its bursts", &trend, "its floor without bursts rises"))
+    is_leak
+        .then(|| rise_of("the floor without its bursts", &trend, "its floor without bursts rises").beside(&of_floor.0))
 }
 
 /// What came after the first 45% of the time, whatever the start did.
