@@ -6,6 +6,7 @@ the kernel itself counts for the two programs (kernel.bpf_stats_enabled, set bac
 
 import json
 import pathlib
+import signal
 import statistics
 import subprocess
 import sys
@@ -31,17 +32,22 @@ def loop(program, folder, number, *flags):
     output = f"--output={folder}/{number}.unclosed"
     command = [program, "run", "--every", "1h", *flags, output, "--", sys.executable, "-c", LOOP]
     child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    taken = float(child.stdout.readline())
-    counted = {}
-    for found in json.loads(subprocess.check_output(["bpftool", "--json", "prog", "show"])):
-        if found.get("name") in ("ends", "follow") and found.get("run_cnt"):
-            counted[found["name"]] = found["run_time_ns"] / found["run_cnt"]
-    child.communicate("\n")
+    try:
+        taken = float(child.stdout.readline())
+        counted = {}
+        for found in json.loads(subprocess.check_output(["bpftool", "--json", "prog", "show"])):
+            if found.get("name") in ("ends", "follow") and found.get("run_cnt"):
+                counted[found["name"]] = found["run_time_ns"] / found["run_cnt"]
+    finally:
+        # The end of its input ends the loop, however we come here.
+        child.communicate("\n")
     return taken, counted
 
 
 def main():
     program = sys.argv[1]
+    # A SIGTERM ends by an exception too, so that the kernel is set back.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     before = STATS.read_text()
     STATS.write_text("1")
     try:

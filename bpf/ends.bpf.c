@@ -51,7 +51,7 @@ struct held {
 
 /* Flags of what is held. */
 #define OPENED_BY_IT 1 /* since its fork, exec or change of user */
-#define BOUND 2	       /* to a name or port of its own, as what was accepted is */
+#define ACCEPTED 2     /* others opened it; of a Unix socket: it has a name, as what was accepted has */
 
 struct ended {
 	u64 started;
@@ -150,6 +150,22 @@ static __always_inline void put_addresses_of(struct row *row, struct sock *sk)
 	}
 }
 
+/*
+ * The kernel gives what a listener takes the interface of the request as the one to send multicasts by, which other TCP
+ * sockets have no use for.
+ */
+static __always_inline bool is_accepted(struct sock *sk)
+{
+	struct inet_sock *inet = (struct inet_sock *)sk;
+
+	if (BPF_CORE_READ(inet, mc_index))
+		return true;
+	if (BPF_CORE_READ(sk, __sk_common.skc_family) != AF_INET6 || !bpf_core_field_exists(inet->pinet6))
+		return false;
+	struct ipv6_pinfo *of_6 = BPF_CORE_READ(inet, pinet6);
+	return of_6 && BPF_CORE_READ(of_6, mcast_oif);
+}
+
 /* False where it is no connection. */
 static __always_inline bool put_inet(struct held *held, struct sock *sk)
 {
@@ -166,10 +182,8 @@ static __always_inline bool put_inet(struct held *held, struct sock *sk)
 	row->bytes_sent = BPF_CORE_READ(tcp, bytes_sent) - BPF_CORE_READ(tcp, bytes_retrans);
 	row->bytes_received = BPF_CORE_READ(tcp, bytes_received);
 	row->last_activity = later(BPF_CORE_READ(tcp, lsndtime), BPF_CORE_READ(tcp, inet_conn.icsk_ack.lrcvtime));
-	/* A port that connect(2) chose is marked by -1: no listener can share it. */
-	struct inet_bind_bucket *port = BPF_CORE_READ(tcp, inet_conn.icsk_bind_hash);
-	if (port && BPF_CORE_READ(port, fastreuse) >= 0)
-		held->flags |= BOUND;
+	if (is_accepted(sk))
+		held->flags |= ACCEPTED;
 	return true;
 }
 
@@ -185,7 +199,7 @@ static __always_inline bool put_unix(struct held *held, struct sock *sk)
 	if (bpf_core_field_exists(sk->sk_ino))
 		held->row.peer_inode = BPF_CORE_READ((struct sock *)peer, sk_ino);
 	if (BPF_CORE_READ(unix_socket, addr))
-		held->flags |= BOUND;
+		held->flags |= ACCEPTED;
 	struct unix_address *address = BPF_CORE_READ(peer, addr);
 	if (!address)
 		return true;

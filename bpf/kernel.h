@@ -220,12 +220,16 @@ struct socket_alloc {
 	struct inode vfs_inode;
 };
 
-struct inet_bind_bucket {
-	signed char fastreuse;
+struct ipv6_pinfo {
+	s32 mcast_oif;
+};
+
+struct inet_sock {
+	struct ipv6_pinfo *pinet6;
+	s32 mc_index;
 };
 
 struct inet_connection_sock {
-	struct inet_bind_bucket *icsk_bind_hash;
 	u8 icsk_ca_state : 5;
 	struct {
 		u32 lrcvtime;

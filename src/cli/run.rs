@@ -40,11 +40,7 @@ pub(crate) fn run(typed: &RunArgs) -> Result<u8, Failure> {
     let mut session = Session::new(&options, nobody, &name, true, Some(recording), "")?;
     if typed.fail_on_leak {
         // Before the command starts, so that what it inherits is none of its own.
-        if let Some(why) = session.begin_command(run) {
-            talk(&format!(
-                "unclosed: what a process holds as it ends can't be seen: {why}. `unclosed doctor` tells what it takes."
-            ));
-        }
+        session.begin_command(run);
         session.tick(&mut Silent)?;
     }
     let child = Command::new(program).args(arguments).spawn();

@@ -7,7 +7,7 @@ use super::options::SamplingOptions;
 use super::talk;
 use super::wake::{Schedule, Wake};
 use crate::analyse::{Census, Fold};
-use crate::model::{CommandRun, Event, EventKind, Report, SeriesKey, Tick, Timestamp};
+use crate::model::{CommandRun, Event, EventKind, Report, SeriesKey, Snapshot, Tick, Timestamp};
 use crate::present::live::Live;
 use crate::sample::{ProcFs, Sampler, TargetProcesses, own_cost, own_readings};
 use crate::store::{Backlog, StoreError, Writer, Written};
@@ -17,6 +17,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// What a tick of a process with 60 connections, of which a few change, takes in the recording, sealed; an idle process
 /// takes less than 10. Measured by `benches/size.py`.
 const RECORDED_BYTES_PER_TICK: f64 = 40.0;
+
+/// Said of a command that has more processes than are followed.
+const TOO_MANY: &str = "it had more processes at once than are followed";
+
+/// Said of one whose processes can't all be read, as what runs as another user.
+const CLOSED: &str = "the descriptors of some of its processes could not be read";
 
 /// A watch under way.
 #[derive(Debug)]
@@ -34,6 +40,8 @@ pub(crate) struct Session {
     /// A process of the target ran at the last tick.
     runs: bool,
     messages: Vec<String>,
+    /// What can't be seen, to be noted by the next tick.
+    notes: Vec<String>,
     command: Option<CommandRun>,
     on_leak: Option<OnLeak>,
     budget: Budget,
@@ -63,6 +71,7 @@ impl Session {
             follows,
             runs: false,
             messages: Vec::new(),
+            notes: Vec::new(),
             command: None,
             budget: Budget::new(options.every, options.max_cost),
             on_leak: options.on_leak.clone().map(OnLeak::start),
@@ -74,14 +83,17 @@ impl Session {
         Ok(Writer::create(file, options.every, name, options.retention)?)
     }
 
-    /// A command is about to start that is judged at its end: takes its baseline. Says why where its processes can't be seen
-    /// at their ends.
-    pub(crate) fn begin_command(&mut self, mut command: CommandRun) -> Option<String> {
+    /// A command is about to start that is judged at its end: takes its baseline. The next tick notes why, where its
+    /// processes can't be seen at their ends.
+    pub(crate) fn begin_command(&mut self, command: CommandRun) {
         self.census.begin_command(self.sampler.inherited());
-        let refused = self.sampler.begin_last_look().err().map(|error| error.to_string());
-        command.has_last_look = refused.is_none();
-        self.command = Some(command);
-        refused
+        let begun = self.sampler.begin_last_look();
+        self.command = Some(CommandRun { has_last_look: begun.is_ok(), ..command });
+        self.notes.extend(begun.err().map(|why| {
+            format!(
+                "what a process holds as it ends can't be seen, nor children that live between two ticks: {why}. `unclosed doctor` tells what it takes."
+            )
+        }));
     }
 
     /// It has been started.
@@ -123,6 +135,7 @@ impl Session {
             snapshot.unseen.push(format!("{} processes are beyond what is followed at once", self.target.left_out));
         }
         snapshot.unseen.append(&mut self.clock.notes);
+        snapshot.unseen.append(&mut self.notes);
         // One that is closed to us for now runs on.
         let runs = !snapshot.processes.is_empty() || !snapshot.unreadable.is_empty();
         let has_just_ended = std::mem::replace(&mut self.runs, runs) && !runs;
@@ -133,8 +146,7 @@ impl Session {
         let mut cost = own_cost();
         snapshot.readings.extend(own_readings(&cost));
         let mut tick = self.census.advance(&snapshot, self.fold.population());
-        tick.command =
-            self.command.take().map(|command| CommandRun { ended: command.ended.map(|_| tick.at), ..command });
+        tick.command = self.command_at(&snapshot);
         cost.share = self.budget.spend(tick.at, cost.cpu_seconds);
         tick.cost = Some(cost);
         self.keep_within_budget(&mut tick);
@@ -173,6 +185,22 @@ impl Session {
         }
         live.tick(self.fold.report(), value)?;
         Ok(alive)
+    }
+
+    /// The command as it stands now, where that is news: it has started or ended, or more of it could not be seen.
+    fn command_at(&mut self, snapshot: &Snapshot) -> Option<CommandRun> {
+        let known = self.fold.report().command.as_ref();
+        let news =
+            self.command.take().map(|command| CommandRun { ended: command.ended.map(|_| snapshot.at), ..command });
+        let mut unseen = snapshot.endings_unseen.clone();
+        let command = news.as_ref().or(known)?;
+        let has_closed = snapshot.descriptors_unseen > 0 || !snapshot.unreadable.is_empty();
+        for (is_so, words) in [(self.target.left_out > 0, TOO_MANY), (has_closed && !command.has_last_look, CLOSED)] {
+            if is_so || command.unseen.iter().any(|it| it == words) {
+                unseen.push(words.to_owned());
+            }
+        }
+        if command.unseen == unseen { news } else { Some(CommandRun { unseen, ..command.clone() }) }
     }
 
     /// Lengthens the interval where watching costs more than it may, and has the tick say so.

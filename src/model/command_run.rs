@@ -16,6 +16,10 @@ pub struct CommandRun {
     /// True where the kernel told of each process what it held as it ended. Without that, what was closed after the last
     /// tick looks as if it had been left open.
     pub has_last_look: bool,
+    /// What its processes may have left open unseen, and why: one sentence each, with what was lost so far. With any, the
+    /// run can't be called clean.
+    #[serde(default)]
+    pub unseen: Vec<String>,
 }
 
 /// A pool that may be open at the end.

@@ -32,6 +32,8 @@ pub struct Snapshot {
     pub endings: Vec<Ending>,
     /// True where all that end are told in `endings`.
     pub sees_endings: bool,
+    /// What is missing from the `endings` of all snapshots so far, and why: one sentence each.
+    pub endings_unseen: Vec<String>,
 }
 
 /// A process at its end.
@@ -58,8 +60,8 @@ pub struct HeldAtEnd {
     pub access: Option<Access>,
     /// True where the process itself opened it.
     pub opened_by_it: bool,
-    /// True where it had a name or port of its own, as what was accepted has.
-    pub bound: bool,
+    /// True where others opened it; of a Unix socket also where it had a name of its own, as what was accepted has.
+    pub accepted: bool,
     /// True where others hold it still.
     pub shared: bool,
 }

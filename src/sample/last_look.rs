@@ -7,21 +7,13 @@ use crate::model::{Ending, HeldAtEnd, Process, ProcessId, Timestamp};
 use rustix::time::{ClockId, clock_gettime};
 use std::collections::HashMap;
 
-/// Those that have ended since the last call, and what could not be seen of such. `known` are those that ticks have read.
+/// Those that have ended since the last call. `known` are those that ticks have read.
 pub(super) fn endings(
     looks: &mut LastLook,
     proc: &ProcFs,
     known: &HashMap<ProcessId, Process>,
     now: Timestamp,
-) -> (Vec<Ending>, Vec<String>) {
-    let mut unseen = Vec::new();
-    let ended = looks.take().unwrap_or_else(|error| {
-        unseen.push(format!("what processes held as they ended can't be read: {error}"));
-        Vec::new()
-    });
-    for (count, what) in looks.dropped().unwrap_or_default() {
-        unseen.push(format!("{count} {what} found no room in what the kernel keeps for us: what they held is unknown"));
-    }
+) -> Vec<Ending> {
     let clock = clock_gettime(ClockId::Boottime);
     let since_boot = clock.tv_sec as f64 + clock.tv_nsec as f64 / 1e9;
     let file_of = |held: &Held| held.row().map(Row::file);
@@ -45,12 +37,12 @@ pub(super) fn endings(
                 fd,
                 access,
                 opened_by_it: held.is_opened_by_it(),
-                bound: held.is_bound(),
+                accepted: held.is_accepted(),
                 shared: held.references() as usize > same.count(),
             })
         });
         let age = std::time::Duration::from_secs_f64((since_boot - it.at as f64 / 1e9).max(0.0));
         Ending { at: now - age, killed: it.killed, held: held.collect(), process }
     };
-    (ended.into_iter().map(ending).collect(), unseen)
+    looks.take().into_iter().map(ending).collect()
 }

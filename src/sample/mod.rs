@@ -157,9 +157,8 @@ impl Sampler {
         }
         if let Some(looks) = &mut self.last_look {
             // After all were read: whoever was found to have ended is in it.
-            let (endings, unseen) = last_look::endings(looks, &self.proc, &self.processes, at);
-            (snapshot.endings, snapshot.sees_endings) = (endings, true);
-            snapshot.unseen.extend(unseen);
+            snapshot.endings = last_look::endings(looks, &self.proc, &self.processes, at);
+            (snapshot.sees_endings, snapshot.endings_unseen) = (true, looks.unseen());
         }
         snapshot.unseen.extend(self.way.notes());
         self.metrics.finish(&mut snapshot.readings);

@@ -118,20 +118,20 @@ fn a_command_killed_from_outside_is_noticed_at_once() {
 }
 
 /// A server that takes connections and keeps them, for as long as the case lasts.
-fn server() -> (u16, TcpListener) {
+pub(crate) fn server() -> (u16, TcpListener) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     (listener.local_addr().unwrap().port(), listener)
 }
 
 /// A Python program that connects to the port so many times, as `open`, and goes on as told.
-fn client(port: u16, count: usize, rest: &str) -> String {
+pub(crate) fn client(port: u16, count: usize, rest: &str) -> String {
     format!(
         "import socket, os, sys, time\nopen = [socket.create_connection(('127.0.0.1', {port})) for _ in range({count})]\n{rest}\nsys.stdout.flush()\nos._exit(0)"
     )
 }
 
 /// `run --fail-on-leak` of a Python program.
-fn judged(flags: &str, file: &std::path::Path, program: &str) -> Run {
+pub(crate) fn judged(flags: &str, file: &std::path::Path, program: &str) -> Run {
     Run::it("run --fail-on-leak").and(flags).output(file).and("-- python3 -c").and_whole(program)
 }
 

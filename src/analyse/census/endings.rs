@@ -45,7 +45,7 @@ impl Census {
         let is_unread = |it: &Lifetime| {
             it.resource.state == Some(State::CloseWait) && ending.at.seconds_since(it.last_seen) >= CLOSE_WAIT_SECONDS
         };
-        let is_theirs = held.bound && !known.is_some_and(is_unread);
+        let is_theirs = held.accepted && !known.is_some_and(is_unread);
         if is_plumbing || is_theirs || self.inherited.contains(&identity) {
             return;
         }

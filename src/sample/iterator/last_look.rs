@@ -16,9 +16,9 @@ const HELD_BYTES: usize = 240;
 const ENDED_BYTES: usize = 48;
 const ROW_AT: usize = 24;
 const NAME_AT: usize = 128;
-/// `OPENED_BY_IT` and `BOUND` there.
+/// `OPENED_BY_IT` and `ACCEPTED` there.
 const OPENED_BY_IT: u8 = 1;
-const BOUND: u8 = 2;
+const ACCEPTED: u8 = 2;
 /// Processes whose connections may wait for the word of their end.
 const WAITING_MAX: usize = 1_024;
 /// The sorts of what finds no room, in the order of `enum dropped`.
@@ -34,6 +34,8 @@ pub(in crate::sample) struct LastLook {
     dropped: Map,
     ticks_per_second: f64,
     waiting: HashMap<(u32, u64), Vec<Held>>,
+    /// Why what was found could not be read, once that has happened.
+    failure: Option<io::Error>,
     _links: [OwnedFd; 2],
 }
 
@@ -81,9 +83,9 @@ impl Held {
         self.0[16] & OPENED_BY_IT != 0
     }
 
-    /// True where it has a name or a port of its own, as what was accepted has.
-    pub(in crate::sample) fn is_bound(&self) -> bool {
-        self.0[16] & BOUND != 0
+    /// True where others opened it; of a Unix socket also where it has a name of its own, as what was accepted has.
+    pub(in crate::sample) fn is_accepted(&self) -> bool {
+        self.0[16] & ACCEPTED != 0
     }
 
     /// The name of a Unix socket's peer as the kernel has it.
@@ -101,7 +103,8 @@ impl LastLook {
         let (ended, dropped) = (map("ended")?, map("dropped")?);
         let links = [object.traced("ends", "sched_process_exit")?, object.traced("follow", "sched_process_fork")?];
         let (ticks_per_second, waiting) = (ticks_per_second()?, HashMap::new());
-        Ok(LastLook { starter, followed, held, ended, dropped, ticks_per_second, waiting, _links: links })
+        let failure = None;
+        Ok(LastLook { starter, followed, held, ended, dropped, ticks_per_second, waiting, failure, _links: links })
     }
 
     /// Whatever we start from now on is followed, until [`LastLook::has_started`].
@@ -133,8 +136,15 @@ impl LastLook {
         Ok(pids)
     }
 
-    /// Those that have ended since the last call.
-    pub(in crate::sample) fn take(&mut self) -> io::Result<Vec<Ended>> {
+    /// Those that have ended since the last call. Where they can't be read, [`LastLook::unseen`] says so.
+    pub(in crate::sample) fn take(&mut self) -> Vec<Ended> {
+        self.read().unwrap_or_else(|error| {
+            self.failure = Some(error);
+            Vec::new()
+        })
+    }
+
+    fn read(&mut self) -> io::Result<Vec<Ended>> {
         let mut all = Vec::new();
         while let Some(bytes) = self.ended.pop::<ENDED_BYTES>()? {
             all.push(ended(&bytes));
@@ -154,11 +164,17 @@ impl LastLook {
         Ok(all)
     }
 
-    /// What found no room: how many of what.
-    pub(in crate::sample) fn dropped(&self) -> io::Result<Vec<(u64, &'static str)>> {
+    /// What was never told, from the beginning on: one sentence each.
+    pub(in crate::sample) fn unseen(&self) -> Vec<String> {
         let count = |(sort, name)| Ok((u64::from_ne_bytes(self.dropped.get::<u32, 8>(&sort)?), name));
         let counts: io::Result<Vec<_>> = (0_u32..).zip(DROPPED).map(count).collect();
-        Ok(counts?.into_iter().filter(|(count, _)| *count > 0).collect())
+        let no_room = |(count, what)| format!("{count} {what} found no room in what the kernel keeps for us");
+        let unread = |error: &io::Error| format!("what processes held as they ended can't be read: {error}");
+        let dropped = match counts {
+            Ok(counts) => counts.into_iter().filter(|(count, _)| *count > 0).map(no_room).collect(),
+            Err(error) => vec![unread(&error)],
+        };
+        self.failure.as_ref().map(unread).into_iter().chain(dropped).collect()
     }
 }
 
