@@ -161,7 +161,7 @@ fn objection(scene: &Scene, trend: &Trend, (z, g): (f64, f64)) -> Option<&'stati
     let z = z + if scene.season.columns.is_empty() { 0.0 } else { 3.0 } + 3.5 * (trend.rho - 0.9).max(0.0);
     if trend.t() <= z {
         Some("no more than its noise may")
-    } else if growth <= (g * trend.noise).max(scene.growth_min()) {
+    } else if !exceeds(growth, (g * trend.noise).max(scene.growth_min())) {
         Some("by little against its noise")
     } else if trend.filled.is_some_and(|rise| growth <= 0.33 * (growth + rise)) {
         Some("it fills up as a cache does")
@@ -177,7 +177,7 @@ fn objection(scene: &Scene, trend: &Trend, (z, g): (f64, f64)) -> Option<&'stati
 /// What a rise that is sure by itself lacks for a leak.
 fn doubt(scene: &Scene, floor: &Fit) -> Option<String> {
     let trend = &floor.trend;
-    if trend.t() <= FLOOR.0 || trend.growth() <= (FLOOR.1 * trend.noise).max(scene.growth_min()) {
+    if trend.t() <= FLOOR.0 || !exceeds(trend.growth(), (FLOOR.1 * trend.noise).max(scene.growth_min())) {
         return None;
     }
     Some(match objection(scene, trend, FLOOR) {
@@ -247,11 +247,11 @@ fn by_envelope(scene: &Scene, u: &[f64], floor: &[f64], base: &Base) -> Option<R
     let at = |share: f64| envelope[u.partition_point(|u| *u < share).min(u.len() - 1)];
     let growth = at(0.9) - at(0.05);
     let above = median(&floor.iter().zip(&envelope).map(|(floor, low)| floor - low).collect::<Vec<_>>());
-    if growth <= (ENVELOPE * above).max(scene.growth_min()).max(0.0) {
+    if !exceeds(growth, (ENVELOPE * above).max(scene.growth_min()).max(0.0)) {
         return None;
     }
     let share = |from: f64, to: f64| (at(to) - at(from)) / growth;
-    if share(0.05, 0.33) <= 0.033 || share(0.33, 0.62) <= 0.033 || share(0.62, 0.9) <= 0.08 {
+    if !exceeds(share(0.05, 0.33), 0.033) || !exceeds(share(0.33, 0.62), 0.033) || !exceeds(share(0.62, 0.9), 0.08) {
         return None;
     }
     // With what lies far above cut off: bursts are neither trend nor steps.
@@ -261,7 +261,7 @@ fn by_envelope(scene: &Scene, u: &[f64], floor: &[f64], base: &Base) -> Option<R
     if objection(scene, &of_cut.trend, OPENED).is_none() && evidence > AGAINST_STEPS {
         return Some(rise_of("its floor with bursts cut off", &of_cut.trend, "its floor rises beneath the bursts"));
     }
-    let is_tall = above > 0.0 && growth > TALL * above;
+    let is_tall = above > 0.0 && exceeds(growth, TALL * above);
     if base.more <= -65.0 && evidence <= 0.0 && !is_tall {
         return None;
     }
@@ -315,7 +315,7 @@ fn by_staircase(scene: &Scene, u: &[f64], floor: &[f64]) -> Option<Rise> {
     let down: f64 = shifts.iter().filter(|shift| shift.1 < 0.0).map(|shift| -shift.1).sum();
     let first = ups[0].0;
     let length = 1.0 - first;
-    if down / sum >= 0.125 || sum * sum / squares <= 3.9 || length <= 0.25 || sum <= scene.growth_min() {
+    if down / sum >= 0.125 || sum * sum / squares <= 3.9 || length <= 0.25 || !exceeds(sum, scene.growth_min()) {
         return None;
     }
     // Laplace: steps that come ever more seldom are a pool that fills.
@@ -402,6 +402,11 @@ fn opened(y: &[f64]) -> Vec<f64> {
             .collect()
     };
     rolling(&rolling(y, f64::min), f64::max)
+}
+
+/// Above, and not by rounding alone: counts often stand at a bound exactly, whatever the unit.
+fn exceeds(value: f64, bound: f64) -> bool {
+    value > bound + 1e-9 * bound.abs()
 }
 
 /// A number of some three digits.
