@@ -85,15 +85,18 @@ pub(super) fn judge(report: &mut Report) {
 
 /// Sorts out what counts as left open.
 fn left<'a>(report: &'a Report, run: &CommandRun, ended: Timestamp) -> Left<'a> {
-    let ours: HashSet<(Option<String>, Option<u32>)> = report
+    // A process that holds both ends has connected to a server of its own, whose end was accepted: the other one counts.
+    // Where neither is known to be, it made a pair for itself.
+    let of_pairs: HashSet<(Option<String>, Option<u32>)> = report
         .population
         .open
         .values()
+        .filter(|it| it.accepted_by.is_none() && it.resource.remote.is_some())
         .map(|it| (it.resource.local.as_ref().map(Address::to_string), holder(it)))
         .collect();
     let has_both_ends = |it: &Lifetime| {
         it.resource.kind == Kind::Tcp
-            && ours.contains(&(it.resource.remote.as_ref().map(Address::to_string), holder(it)))
+            && of_pairs.contains(&(it.resource.remote.as_ref().map(Address::to_string), holder(it)))
     };
     let is_left = |it: &&Lifetime| {
         let is_settled = it.ended_with_process || it.opened <= ended;
@@ -209,7 +212,13 @@ fn of_nothing(report: &Report, run: &CommandRun, allowed: &BTreeMap<usize, usize
         .iter()
         .map(|(pool, open)| format!(" but for {open} that --allow {} names", run.allowed[*pool]))
         .collect();
-    let text = format!("no connection that the command opened was left open at its end{}", pools.join(" and"));
+    let when = match run.has_last_look {
+        true => "at its end".to_owned(),
+        false => {
+            format!("at the last look at each process; what came in the {} after it is not seen", duration_words(every))
+        }
+    };
+    let text = format!("no connection that the command opened was left open{} {when}", pools.join(" and"));
     Finding::new(Verdict::Clean, "connections", text)
 }
 

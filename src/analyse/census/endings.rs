@@ -12,9 +12,10 @@ impl Census {
     pub(super) fn follow_endings(&mut self, snapshot: &Snapshot, population: &Population, tick: &mut Tick) {
         self.sees_endings = snapshot.sees_endings;
         for ending in &snapshot.endings {
-            let addresses: HashSet<_> = ending.held.iter().filter_map(|it| it.resource.local.as_ref()).collect();
+            let made = ending.held.iter().filter(|it| !it.accepted);
+            let addresses: HashSet<_> = made.filter_map(|it| it.resource.local.as_ref()).collect();
             for held in &ending.held {
-                // Both ends within one process are its own plumbing.
+                // Both ends within one process are its own plumbing, but for a client of a server of its own.
                 let remote = held.resource.remote.as_ref();
                 let is_plumbing = held.resource.kind == Kind::Tcp && remote.is_some_and(|it| addresses.contains(it));
                 self.leave(ending, held, is_plumbing, population, tick);
