@@ -212,13 +212,14 @@ fn of_nothing(report: &Report, run: &CommandRun, allowed: &BTreeMap<usize, usize
         .iter()
         .map(|(pool, open)| format!(" but for {open} that --allow {} names", run.allowed[*pool]))
         .collect();
-    let when = match run.has_last_look {
-        true => "at its end".to_owned(),
-        false => {
-            format!("at the last look at each process; what came in the {} after it is not seen", duration_words(every))
-        }
+    let pools = pools.join(" and");
+    let text = match run.has_last_look {
+        true => format!("no connection that the command opened was left open at its end{pools}"),
+        false => format!(
+            "no connection was open at the last look at each process{pools}; what came in the {} after it is not seen",
+            duration_words(every)
+        ),
     };
-    let text = format!("no connection that the command opened was left open{} {when}", pools.join(" and"));
     Finding::new(Verdict::Clean, "connections", text)
 }
 

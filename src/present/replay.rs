@@ -84,8 +84,9 @@ impl Samples {
 }
 
 impl Replay {
-    /// Reads the file and judges it.
-    pub fn open(path: &Path, options: InputOptions) -> Result<Self, ReplayError> {
+    /// Reads the file and judges it; `-` is what comes on standard input.
+    pub fn open(file: &Path, options: InputOptions) -> Result<Self, ReplayError> {
+        let path = if file == Path::new("-") { Path::new("/dev/stdin") } else { file };
         let mut replay = if is_stream(path) {
             Self::of_input(input::read(path, options).map_err(not_a_recording)?)?
         } else {
@@ -95,7 +96,7 @@ impl Replay {
             }
         };
         // A file is an argument: what it calls itself is not what the reader called it.
-        replay.report.file = path.display().to_string();
+        replay.report.file = file.display().to_string();
         Ok(replay)
     }
 

@@ -36,12 +36,21 @@ pub enum Metric {
 #[error("--metric {0:?} is neither disk:PATH nor command:'CMD'")]
 pub struct MetricError(String);
 
+/// Without the quotes that stand around it in the manual, where a shell has left them.
+fn unquoted(command: &str) -> &str {
+    let command = command.trim();
+    let inside = |quote: char| command.strip_prefix(quote)?.strip_suffix(quote).filter(|rest| !rest.contains(quote));
+    inside('\'').or_else(|| inside('"')).unwrap_or(command)
+}
+
 impl Metric {
     /// Reads `disk:PATH` or `command:CMD`.
     pub fn parse(text: &str) -> Result<Metric, MetricError> {
         match text.split_once(':') {
             Some(("disk", path)) if !path.is_empty() => Ok(Metric::Disk(PathBuf::from(path))),
-            Some(("command", command)) if !command.trim().is_empty() => Ok(Metric::Command(command.to_owned())),
+            Some(("command", command)) if !unquoted(command).is_empty() => {
+                Ok(Metric::Command(unquoted(command).to_owned()))
+            }
             _ => Err(MetricError(text.to_owned())),
         }
     }
