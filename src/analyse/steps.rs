@@ -14,48 +14,46 @@ const PIECES_MAX: usize = 4;
 /// ... of at least so many blocks.
 const PIECE_MIN: usize = 3;
 
-/// Takes the largest lasting steps off, at most three; how many there were.
-pub(super) fn take_off(y: &mut [f64]) -> usize {
-    (0..STEPS_MAX).take_while(|_| take_largest_off(y)).count()
+/// A lasting step: the block it comes before, and its height.
+pub(super) type Step = (usize, f64);
+
+/// Takes the largest lasting steps off, at most three.
+pub(super) fn take_off(y: &mut [f64]) -> Vec<Step> {
+    (0..STEPS_MAX).map_while(|_| take_largest_off(y)).collect()
 }
 
-fn take_largest_off(y: &mut [f64]) -> bool {
+fn take_largest_off(y: &mut [f64]) -> Option<Step> {
     let count = y.len();
     // Wide enough that a burst is no step.
     let width = (count / 10).max(4);
     if count < 2 * width + 4 {
-        return false;
+        return None;
     }
     let medians: Vec<f64> = y.windows(width).map(median).collect();
     let mut shifts: Vec<f64> = medians.iter().zip(&medians[width..]).map(|(before, after)| after - before).collect();
     let usual = median(&shifts);
-    let Some((index, jump)) =
-        shifts.iter().map(|shift| shift - usual).enumerate().max_by(|a, b| a.1.abs().total_cmp(&b.1.abs()))
-    else {
-        return false;
-    };
+    let (index, jump) =
+        shifts.iter().map(|shift| shift - usual).enumerate().max_by(|a, b| a.1.abs().total_cmp(&b.1.abs()))?;
     shifts.iter_mut().for_each(|shift| *shift = (*shift - usual).abs());
     let differences: Vec<f64> = y.windows(2).map(|pair| pair[1] - pair[0]).collect();
     let range = quantile(&mut y.to_vec(), 1.0) - quantile(&mut y.to_vec(), 0.0);
     let least = (5.0 * 1.4826 * median(&shifts)).max(5.0 * deviation(&differences) / 2f64.sqrt()).max(0.2 * range);
     if jump.abs() <= least {
-        return false;
+        return None;
     }
     let middle = index + width;
     let near = middle.saturating_sub(2).max(1)..(middle + 3).min(count);
-    let Some(at) = near.max_by(|a, b| {
+    let at = near.max_by(|a, b| {
         let change = |at: usize| (y[at] - y[at - 1]) * jump.signum();
         change(*a).total_cmp(&change(*b))
-    }) else {
-        return false;
-    };
+    })?;
     // The beginning of a ramp shifts the medians too, but not at one place.
     let near = median(&y[at..(at + SHARP_BLOCKS).min(count)]) - median(&y[at.saturating_sub(SHARP_BLOCKS)..at]);
     if near * jump.signum() < SHARP_SHARE * jump.abs() {
-        return false;
+        return None;
     }
     y[at..].iter_mut().for_each(|y| *y -= jump);
-    true
+    Some((at, jump))
 }
 
 /// The least sums of squares of 1 to [`PIECES_MAX`] constant pieces (the segment neighbourhood search of Auger and
@@ -157,8 +155,8 @@ pub(super) fn level_shifts(y: &[f64], penalty: f64) -> Vec<(usize, f64)> {
 #[derive(Clone, Debug)]
 pub(super) struct Fit {
     pub(super) trend: Trend,
-    /// How many steps were taken off ...
-    pub(super) taken_off: usize,
+    /// The steps that were taken off ...
+    pub(super) taken_off: Vec<Step>,
     /// ... and what they left.
     pub(super) level: Vec<f64>,
 }
@@ -183,7 +181,9 @@ impl Fit {
             .enumerate()
             .map(|(more, squares)| count * (squares.max(least) / count).ln() + (2 * more + 1) as f64 * count.ln())
             .fold(f64::INFINITY, f64::min);
-        steps + season.columns.len() as f64 * count.ln() - self.trend.bic - 2.0 * count.ln() * self.taken_off as f64
+        steps + season.columns.len() as f64 * count.ln()
+            - self.trend.bic
+            - 2.0 * count.ln() * self.taken_off.len() as f64
     }
 }
 
@@ -196,10 +196,10 @@ mod tests {
     fn two_deploys_are_taken_off_and_a_ramp_is_not() {
         let level = |i: usize| [10.0, 30.0, 50.0][i / 32] + 0.5 * noise(i as u64);
         let mut steps: Vec<f64> = (0..96).map(level).collect();
-        assert_eq!(take_off(&mut steps), 2);
+        assert_eq!(take_off(&mut steps).len(), 2);
         assert!(steps.iter().all(|y| (y - 10.0).abs() < 3.0), "{steps:?}");
         let mut ramp: Vec<f64> = (0..96).map(|i| i as f64 + noise(i)).collect();
-        assert_eq!(take_off(&mut ramp), 0);
+        assert_eq!(take_off(&mut ramp), []);
     }
 
     #[test]

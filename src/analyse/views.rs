@@ -13,7 +13,7 @@ use super::season::Season;
 use super::start;
 use super::steps::{self, Fit, deviation, level_shifts, median};
 use super::trend::Trend;
-use crate::model::Timestamp;
+use crate::model::{Timestamp, duration_words};
 
 // The thresholds of the views were found on one labelled set of 276 simulated series and held on two others; where a
 // number has a reason of its own it's given beside it.
@@ -117,7 +117,7 @@ pub(super) fn look(scene: &Scene, steps: &mut Vec<String>) -> Seen {
     let floor: Vec<f64> = scene.blocks.iter().map(|block| block.floor).collect();
     let medians: Vec<f64> = scene.blocks.iter().map(|block| block.median).collect();
     if let Some(period) = scene.season.period_seconds {
-        steps.push(format!("repeats every {}", crate::model::duration_words(period)));
+        steps.push(format!("repeats every {}", duration_words(period)));
     }
     if scene.is_saw && u.len() < 14 {
         return few_teeth(scene, &u, &floor).map_or(Seen::Nothing, Seen::Rise);
@@ -139,6 +139,13 @@ pub(super) fn look(scene: &Scene, steps: &mut Vec<String>) -> Seen {
     steps.push(format!(
         "a rise against up to three lasting steps: {of_floor:+.0} (floor), {of_medians:+.0} (median); it takes +3 in both"
     ));
+    let after = |share: f64| duration_words(share * scene.span_seconds);
+    for (at, jump) in &base.floor.taken_off {
+        steps.push(format!("a lasting step by {} after {}", figure(*jump), after(u[*at])));
+    }
+    if let Some(filled) = trend.filled.filter(|rise| *rise > 0.0) {
+        steps.push(format!("a start that rose by {} and ended", figure(filled)));
+    }
     if !scene.is_saw
         && let Some(seen) = start::seen(scene, &u, &floor, &medians, &base.floor)
     {
@@ -182,7 +189,9 @@ fn doubt(scene: &Scene, floor: &Fit) -> Option<String> {
     }
     Some(match objection(scene, trend, FLOOR) {
         Some(objection) => objection.into(),
-        None if floor.taken_off > 0 || floor.evidence(&scene.season) < AGAINST_STEPS => "in a few lasting steps".into(),
+        None if !floor.taken_off.is_empty() || floor.evidence(&scene.season) < AGAINST_STEPS => {
+            "in a few lasting steps".into()
+        }
         None => "not in all that it stands on".into(),
     })
 }
@@ -212,7 +221,7 @@ fn by_opened_floor(scene: &Scene, u: &[f64], floor: &[f64], base: &Base) -> Opti
 fn by_second_half(scene: &Scene, u: &[f64], floor: &[f64], medians: &[f64], base: &Base) -> Option<Rise> {
     const FROM: f64 = 0.45;
     let begin = u.partition_point(|at| *at < FROM);
-    if base.floor.taken_off > 0 || base.floor.trend.slope <= 0.0 || base.more <= -25.0 || u.len() - begin < 16 {
+    if !base.floor.taken_off.is_empty() || base.floor.trend.slope <= 0.0 || base.more <= -25.0 || u.len() - begin < 16 {
         return None;
     }
     let part: Vec<f64> = u[begin..].iter().map(|at| (at - FROM) / (1.0 - FROM)).collect();
