@@ -180,8 +180,8 @@ impl Analysis {
     }
 }
 
-/// Leaked lifetimes, those that still leak before those that stopped, then plateaus, then series, the surest first; then, if nothing leaks, what is undecided, for it
-/// keeps the rest from being called clean.
+/// Leaked lifetimes, those that still leak before those that stopped, then plateaus, then series, the surest first; then,
+/// if nothing leaks, what is undecided, for it keeps the rest from being called clean.
 fn rank(findings: &mut [Finding]) {
     let order = |finding: &Finding| match finding.kind {
         Verdict::Leak if finding.series.is_none() => 0,

@@ -49,20 +49,17 @@ pub(super) fn judge(bins: &Bins, restarts: &[Timestamp], watch_min_seconds: f64)
     let now = looks.back(0);
     let steps = now.steps.clone();
     let more = |seconds: f64| format!("about {} more will tell", duration_words(seconds));
-    let doubt = match &now.seen {
+    let (doubt, found) = match &now.seen {
         Seen::TooLittle(reason) => return without_rise(Verdict::Undecided, reason.clone(), steps),
         Seen::Nothing => {
             let reason = format!("its floor does not rise over {}", duration_words(now.span_seconds));
             return without_rise(Verdict::Clean, reason, steps);
         }
-        Seen::Start(doubt) => {
-            let reason = format!("it rises, but {doubt}; {}", more(now.span_seconds / 2.0));
-            return without_rise(Verdict::Undecided, reason, steps);
-        }
-        Seen::Doubt(doubt) => Some(doubt),
-        Seen::Rise(_) => None,
+        Seen::Start(doubt) => (Some(*doubt), None),
+        Seen::Doubt(doubt) => (Some(doubt.as_str()), looks.verdict()),
+        Seen::Rise(_) => (None, looks.verdict()),
     };
-    let reason = match (looks.verdict(), doubt) {
+    let reason = match (found, doubt) {
         (Some((look, rise)), _) if looks.span_seconds >= watch_min_seconds => return leak(&looks, look, rise, steps),
         (Some(_), _) => {
             format!("it rises, as things do that warm up; {}", more(watch_min_seconds - looks.span_seconds))

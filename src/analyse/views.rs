@@ -123,7 +123,10 @@ pub(super) fn look(scene: &Scene, steps: &mut Vec<String>) -> Seen {
         return few_teeth(scene, &u, &floor).map_or(Seen::Nothing, Seen::Rise);
     }
     let fit = |y: &[f64]| steps::fit(&u, y, &scene.season);
-    let Some((floor_fit, medians_fit)) = fit(&floor).zip(fit(&medians)) else { return Seen::Nothing };
+    let Some(floor_fit) = fit(&floor) else { return Seen::Nothing };
+    // The feet of a saw are both.
+    let medians_fit = if scene.is_saw { Some(floor_fit.clone()) } else { fit(&medians) };
+    let Some(medians_fit) = medians_fit else { return Seen::Nothing };
     let (of_floor, of_medians) = (floor_fit.evidence(&scene.season), medians_fit.evidence(&scene.season));
     let (less, more) = (of_floor.min(of_medians), of_floor.max(of_medians));
     let base = Base { floor: floor_fit, medians: medians_fit, less, more };
@@ -157,7 +160,7 @@ pub(super) fn look(scene: &Scene, steps: &mut Vec<String>) -> Seen {
         .or_else(|| by_envelope(scene, &u, &floor, &base))
         .or_else(|| by_staircase(scene, &u, &floor))
         .map(Seen::Rise)
-        .or_else(|| doubt(scene, &base.floor).map(Seen::Doubt))
+        .or_else(|| doubt(scene, &base.floor, of_floor).map(Seen::Doubt))
         .unwrap_or(Seen::Nothing)
 }
 
@@ -182,16 +185,14 @@ fn objection(scene: &Scene, trend: &Trend, (z, g): (f64, f64)) -> Option<&'stati
 }
 
 /// What a rise that is sure by itself lacks for a leak.
-fn doubt(scene: &Scene, floor: &Fit) -> Option<String> {
+fn doubt(scene: &Scene, floor: &Fit, evidence: f64) -> Option<String> {
     let trend = &floor.trend;
     if trend.t() <= FLOOR.0 || !exceeds(trend.growth(), (FLOOR.1 * trend.noise).max(scene.growth_min())) {
         return None;
     }
     Some(match objection(scene, trend, FLOOR) {
         Some(objection) => objection.into(),
-        None if !floor.taken_off.is_empty() || floor.evidence(&scene.season) < AGAINST_STEPS => {
-            "in a few lasting steps".into()
-        }
+        None if !floor.taken_off.is_empty() || evidence < AGAINST_STEPS => "in a few lasting steps".into(),
         None => "not in all that it stands on".into(),
     })
 }

@@ -67,7 +67,7 @@ impl Cohort<'_> {
         if outlived < OUTLIVED_MIN || by_age.longest >= watch.seconds / 2.0 {
             return;
         }
-        let pools_are_open = (POOLS_OPEN * watch.seconds).max(POOLS_OPEN_SECONDS);
+        let pools_are_open = pools_are_open(watch);
         for open in self.open.iter_mut().filter(|open| open.opened_seconds >= pools_are_open) {
             let probability = by_age.probability(open.age);
             if probability > BY_FEW_FROM && open.probability.is_none_or(|known| known < probability) {
@@ -84,7 +84,7 @@ impl Cohort<'_> {
         let by_silence = (self.silences.len() >= CLOSINGS_MIN)
             .then(|| Yardstick::new(&self.silences, self.open.iter().filter_map(|open| open.silent)));
         let (longest_life, longest_silence) = (by_age.longest, by_silence.as_ref().map(|yardstick| yardstick.longest));
-        let pools_are_open = (POOLS_OPEN * watch.seconds).max(POOLS_OPEN_SECONDS);
+        let pools_are_open = pools_are_open(watch);
         for open in &mut self.open {
             let silent = by_silence.as_ref().zip(open.silent);
             let by_silence = silent.map_or(0.0, |(yardstick, silent)| yardstick.probability(silent));
@@ -156,6 +156,11 @@ impl Cohort<'_> {
         };
         closed.copied().unwrap_or(0.0).max(between).max(SILENCE_MIN_SECONDS)
     }
+}
+
+/// When the pools of a program that starts with the watch have opened, in seconds since it began.
+fn pools_are_open(watch: &Watch) -> f64 {
+    (POOLS_OPEN * watch.seconds).max(POOLS_OPEN_SECONDS)
 }
 
 /// A length that the closed ones had, against which an open one's is held.
