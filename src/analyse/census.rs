@@ -317,6 +317,8 @@ impl Census {
             last_active,
             closed: None,
             ended_with_process: false,
+            opener: None,
+            last_use: None,
             resource: sighting.resource.clone(),
         }
     }

@@ -1,6 +1,6 @@
 //! When a resource was opened, and when it was closed, or that it is still open.
 
-use super::{Access, Group, Kind, ProcessKey, Resource, Timestamp};
+use super::{Access, Group, Kind, LastUse, ProcessKey, Resource, Timestamp, Use};
 
 /// A lifetime's number within one recording.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -43,6 +43,10 @@ pub struct Lifetime {
     /// True where it was open in a process when that process ended: neither closed by it nor open any more. With `closed`
     /// set it is forgotten, for other processes of the target have run on.
     pub ended_with_process: bool,
+    /// Who opened it; `None` where nobody saw it.
+    pub opener: Option<Box<Use>>,
+    /// Who used it last, and what was said; `None` where that was not seen.
+    pub last_use: Option<Box<LastUse>>,
 }
 
 impl Lifetime {

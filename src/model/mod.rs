@@ -18,6 +18,7 @@ mod resource;
 mod series;
 mod snapshot;
 mod splitmix;
+mod stack;
 mod tick;
 mod time;
 
@@ -33,7 +34,8 @@ pub use process::{Process, ProcessId, ProcessKey};
 pub use report::{Judged, Report, SeriesReport, Target, VerdictChange};
 pub use resource::{Access, Activity, Identity, Kind, Resource, SocketType, State, UnixPeer};
 pub use series::{Gap, Limit, Points, Series, SeriesKey, Unit};
-pub use snapshot::{Descriptor, Ending, HeldAtEnd, Reading, Sighting, Snapshot};
+pub use snapshot::{Descriptor, Ending, HeldAtEnd, Passed, Reading, Sighting, Snapshot, Witnessed};
 pub(crate) use splitmix::splitmix64;
-pub use tick::{Closing, Cost, Event, EventKind, Tick, Traffic};
+pub use stack::{Frame, LastUse, Message, Stack, StackKey, Use, Via, Whereabouts};
+pub use tick::{Closing, Cost, Event, EventKind, Tick, Traffic, Usage};
 pub use time::{Timestamp, duration_words};

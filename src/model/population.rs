@@ -189,6 +189,8 @@ mod tests {
             last_active: None,
             closed: Some(Timestamp(id as i64 + 1)),
             ended_with_process: false,
+            opener: None,
+            last_use: None,
         }
     }
 

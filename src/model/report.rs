@@ -1,8 +1,8 @@
 //! All that a person is shown of a recording, at its end or at any moment before it.
 
 use super::{
-    CommandRun, Cost, Event, Finding, Gap, LifetimeId, Limit, Population, Process, ProcessKey, Series, Timestamp,
-    Verdict,
+    CommandRun, Cost, Event, Finding, Gap, LifetimeId, Limit, Population, Process, ProcessKey, Series, Stack, StackKey,
+    Timestamp, Verdict,
 };
 use std::collections::BTreeMap;
 
@@ -83,6 +83,8 @@ pub struct Report {
     pub history: Vec<VerdictChange>,
     /// What was open, what was closed.
     pub population: Population,
+    /// The code that openers and last uses name.
+    pub stacks: BTreeMap<StackKey, Stack>,
     /// The limits in force at the end.
     pub limits: Vec<Limit>,
     /// What happened meanwhile.

@@ -1,6 +1,6 @@
 //! One reading of the target, as the sampler hands it on.
 
-use super::{Access, Identity, Limit, Process, ProcessId, Resource, Timestamp, Unit};
+use super::{Access, Identity, LastUse, Limit, Process, ProcessId, Resource, Stack, StackKey, Timestamp, Unit, Use};
 
 /// What is new at one moment of what is open, and all that was counted. The first snapshot of a sampler has everything,
 /// each later one what has changed since the one before: most of what a busy process holds is idle.
@@ -34,6 +34,42 @@ pub struct Snapshot {
     pub sees_endings: bool,
     /// What is missing from the `endings` of all snapshots so far, and why: one sentence each.
     pub endings_unseen: Vec<String>,
+    /// Stacks that were not told before.
+    pub stacks: Vec<(StackKey, Stack)>,
+    /// What was opened and closed again since the snapshot before, so that no snapshot has it.
+    pub passed: Vec<Passed>,
+    /// What was open at the snapshot before and was seen to be closed since; it is in `unheld` or `gone` too.
+    pub witnessed: Vec<Witnessed>,
+    /// Of open connections, what is new about their last use.
+    pub used: Vec<(Identity, LastUse)>,
+}
+
+/// A lifetime between two snapshots.
+#[derive(Clone, Debug)]
+pub struct Passed {
+    /// What it was, as far as was seen.
+    pub resource: Resource,
+    /// The process and descriptor that it was opened as.
+    pub holder: Descriptor,
+    /// True where the target accepted it.
+    pub accepted: bool,
+    /// Who opened it, and when.
+    pub opener: Use,
+    /// When it was closed.
+    pub closed: Timestamp,
+    /// What was last done to it; `None` where nothing was ever sent.
+    pub last_use: Option<LastUse>,
+}
+
+/// A closing that was seen as it happened.
+#[derive(Clone, Debug)]
+pub struct Witnessed {
+    /// What was closed.
+    pub identity: Identity,
+    /// When.
+    pub at: Timestamp,
+    /// What was last done to it; `None` where nothing was ever sent, or seen.
+    pub last_use: Option<LastUse>,
 }
 
 /// A process at its end.
@@ -73,6 +109,11 @@ pub struct Sighting {
     pub resource: Resource,
     /// Every descriptor of the target that refers to it; none where only the socket tables could be read.
     pub holders: Vec<Descriptor>,
+    /// Where the kernel has it: the address of the socket, or of the open file. For those who ask the kernel more; it is
+    /// neither stored nor shown. `None` where the kernel's own iterator was not the reader.
+    pub object: Option<u64>,
+    /// Who opened it, and when; `None` where nobody saw it.
+    pub opener: Option<Use>,
 }
 
 /// One descriptor of one process.

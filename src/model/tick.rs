@@ -1,7 +1,8 @@
 //! What one tick adds to what is known: the step of the fold, live and in replay.
 
 use super::{
-    Activity, CommandRun, Gap, Lifetime, LifetimeId, Limit, Process, ProcessKey, Series, SeriesKey, Timestamp,
+    Activity, CommandRun, Gap, LastUse, Lifetime, LifetimeId, Limit, Process, ProcessKey, Series, SeriesKey, Stack,
+    StackKey, Timestamp,
 };
 use std::time::Duration;
 
@@ -24,8 +25,12 @@ pub struct Tick {
     pub changed: Vec<Lifetime>,
     /// Open resources that have carried more, and are as they were otherwise.
     pub traffic: Vec<Traffic>,
-    /// Resources that are gone.
+    /// Open resources of whose last use more is known.
+    pub used: Vec<Usage>,
+    /// Resources that are gone. One that lived between two ticks is in `opened` too.
     pub closed: Vec<Closing>,
+    /// Stacks that no tick before had.
+    pub stacks: Vec<(StackKey, Stack)>,
     /// Holes that end with this tick.
     pub gaps: Vec<Gap>,
     /// Limits that are new or have changed.
@@ -51,6 +56,15 @@ pub struct Traffic {
     pub activity: Activity,
     /// The last byte in either direction, as far as is known.
     pub last_active: Option<Timestamp>,
+}
+
+/// What is new of a resource's last use.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Usage {
+    /// The lifetime.
+    pub id: LifetimeId,
+    /// Who, and what was said.
+    pub last: LastUse,
 }
 
 /// The end of a lifetime.

@@ -132,6 +132,8 @@ mod tests {
             last_active: None,
             closed: None,
             ended_with_process: false,
+            opener: None,
+            last_use: None,
         }
     }
 

@@ -150,6 +150,8 @@ mod tests {
             last_active: Some(at(opened)),
             closed: closed.map(at),
             ended_with_process: false,
+            opener: None,
+            last_use: None,
         }
     }
 

@@ -54,7 +54,12 @@ impl ClosedProcesses {
         for (inode, row) in now.iter().filter(|(inode, _)| !is_told(**inode)) {
             let is_as_before = self.rows.get(inode).is_some_and(|before| !has_changed(before, row, passed));
             if !is_as_before || let_go.contains(&identity(*inode)) {
-                snapshot.sightings.push(Sighting { resource: resource(*inode, row), holders: Vec::new() });
+                snapshot.sightings.push(Sighting {
+                    resource: resource(*inode, row),
+                    holders: Vec::new(),
+                    object: None,
+                    opener: None,
+                });
             }
         }
         let gone = self.rows.keys().filter(|inode| !now.contains_key(inode) && !is_told(**inode));

@@ -206,7 +206,7 @@ impl Sampler {
         for identity in changes.touched {
             let holders = self.holdings.holders(identity);
             if let Some(resource) = holders.iter().find_map(|holder| self.way.resource(holder)) {
-                snapshot.sightings.push(Sighting { resource, holders: holders.to_vec() });
+                snapshot.sightings.push(Sighting { resource, holders: holders.to_vec(), object: None, opener: None });
             }
         }
         (snapshot.unheld, snapshot.gone) = (changes.unheld, changes.gone);

@@ -162,7 +162,9 @@ impl Owed {
             opened,
             changed,
             traffic,
+            used,
             closed,
+            stacks,
             gaps,
             limits,
             events,
@@ -184,7 +186,11 @@ impl Owed {
         tick.values = values;
         tick.opened.extend(opened);
         tick.changed.extend(changed);
+        let used_again: HashSet<LifetimeId> = used.iter().map(|it| it.id).collect();
+        tick.used.retain(|it| !used_again.contains(&it.id));
+        tick.used.extend(used);
         tick.closed.extend(closed);
+        tick.stacks.extend(stacks);
         let reason = "the recording could not be written for too long".to_owned();
         tick.gaps = gaps;
         tick.gaps.push(Gap { from: lost_since, to: at, series: None, reason });

@@ -352,6 +352,8 @@ fn read_lifetime(row: &Row, holders: Vec<Holder>) -> rusqlite::Result<Lifetime> 
         last_seen: Timestamp(row.get(14)?),
         closed: time(15)?,
         ended_with_process: row.get(16)?,
+        opener: None,
+        last_use: None,
         last_active: time(21)?,
     })
 }

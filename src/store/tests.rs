@@ -37,6 +37,8 @@ pub(super) fn open(id: u64, second: i64) -> Lifetime {
         last_active: None,
         closed: None,
         ended_with_process: false,
+        opener: None,
+        last_use: None,
     }
 }
 

@@ -77,6 +77,8 @@ impl Census {
             last_active: last_active(&held.resource, ending.at),
             closed: None,
             ended_with_process: true,
+            opener: None,
+            last_use: None,
             resource: held.resource.clone(),
         }
     }

@@ -27,7 +27,7 @@ fn tcp(inode: u64, local: &str, remote: Option<&str>) -> Resource {
 fn snapshot(seconds: i64, resources: Vec<Resource>) -> Snapshot {
     let sighting = |(place, resource)| {
         let descriptor = Descriptor { process: process(1).id, fd: place as i32 + 3, access: Some(Access::Both) };
-        Sighting { resource, holders: vec![descriptor] }
+        Sighting { resource, holders: vec![descriptor], object: None, opener: None }
     };
     Snapshot {
         at: Timestamp(seconds * 1_000_000),
@@ -131,7 +131,8 @@ fn what_a_child_held_when_it_ended_is_remembered_for_a_while() {
     let mut run = Run::new();
     let both = |seconds| Snapshot { processes: vec![process(1), process(2)], ..snapshot(seconds, vec![]) };
     let holders = vec![Descriptor { process: process(2).id, fd: 3, access: None }];
-    let held = Sighting { resource: tcp(1, "10.0.0.1:50000", Some("10.0.0.5:5432")), holders };
+    let held =
+        Sighting { resource: tcp(1, "10.0.0.1:50000", Some("10.0.0.5:5432")), holders, object: None, opener: None };
     for seconds in 0..60 {
         run.step(&Snapshot { sightings: vec![held.clone()], ..both(seconds) });
     }

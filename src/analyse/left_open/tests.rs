@@ -27,6 +27,8 @@ fn held(id: u64) -> Lifetime {
         last_active: Some(at(10.0)),
         closed: None,
         ended_with_process: true,
+        opener: None,
+        last_use: None,
     }
 }
 

@@ -47,6 +47,8 @@ pub(in super::super) fn population(scene: &[Life], at: f64) -> Population {
             last_active: life.used_until.map(|used| Timestamp::from_seconds(used.min(at))),
             closed: closed_at.map(Timestamp::from_seconds),
             ended_with_process: false,
+            opener: None,
+            last_use: None,
         };
         let tally = tallies.entry(lifetime.group()).or_default();
         tally.opened += 1;

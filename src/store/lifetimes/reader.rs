@@ -218,6 +218,8 @@ impl Reader {
             last_active: line.last_active,
             closed: line.closed,
             ended_with_process: false,
+            opener: None,
+            last_use: None,
         }
     }
 
