@@ -173,6 +173,8 @@ fn connection(id: u64, opened: Timestamp, port: u16) -> Lifetime {
         last_active: Some(Timestamp::from_seconds(opened.seconds() + 3.0)),
         closed: None,
         ended_with_process: false,
+        opener: None,
+        last_use: None,
     }
 }
 

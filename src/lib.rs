@@ -5,6 +5,7 @@
 //!
 //! - [`model`]: the nouns.
 //! - `sample`: readers of the live system; hands on a [`model::Snapshot`] a tick.
+//! - `ledger`: who opened it, who used it last and what was said, as the kernel tells.
 //! - [`analyse`]: pure functions; first the difference of two snapshots (a [`model::Tick`]), then the verdict.
 //! - `store`: the recording, the only place that opens SQLite; and the logs that stand in for one.
 //! - `present`: text, JSON, CSV, the page.
@@ -12,6 +13,7 @@
 
 pub mod analyse;
 pub mod cli;
+mod ledger;
 pub mod model;
 pub mod present;
 pub mod sample;

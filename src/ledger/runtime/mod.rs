@@ -1,0 +1,42 @@
+//! Runtimes: interpreters and schedulers whose frames the native stack doesn't show.
+//!
+//! A runtime has two sides. In the kernel (`bpf/NAME.h`) it takes, at the moment of the event, what moves or is freed later,
+//! and says by a number of its own which path that is. Here it says where things stand in this process, and makes frames out
+//! of what was taken. Each stands by itself: a further one is added to [`RUNTIMES`] and to `take_runtime` in `bpf/runtime.h`.
+
+use super::process::Process;
+use super::raw::RawStack;
+use super::unwind::NativeFrame;
+use crate::model::Frame;
+
+/// How many bytes of settings a runtime may hand to its kernel side.
+pub(super) const SETTINGS_BYTES: usize = 256;
+
+/// What was found of a runtime in a process.
+pub(super) trait Runtime: std::fmt::Debug {
+    /// The number of its kernel side, in `bpf/runtime.h`.
+    fn number(&self) -> u32;
+
+    /// Where things stand in this process, as its kernel side reads it: at most [`SETTINGS_BYTES`].
+    fn settings(&self) -> Vec<u8>;
+
+    /// The frames of a stack, innermost first: the native ones with those of the runtime woven in. Why frames are missing, where
+    /// some are.
+    fn weave(&mut self, process: &Process, raw: &RawStack, native: Vec<NativeFrame>) -> (Vec<Frame>, Option<String>);
+
+    /// True where what has been learned from stacks so far has changed the settings, since the last call.
+    fn has_news(&mut self) -> bool {
+        false
+    }
+}
+
+/// Those that are known, each with how it is found in a process.
+type Find = fn(&Process) -> Option<Box<dyn Runtime>>;
+
+/// All of them; the first that is found is the process'.
+const RUNTIMES: [Find; 0] = [];
+
+/// The runtime of a process; `None` where it has none that is known.
+pub(super) fn find(process: &Process) -> Option<Box<dyn Runtime>> {
+    RUNTIMES.iter().find_map(|find| find(process))
+}
