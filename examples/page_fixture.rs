@@ -293,6 +293,7 @@ fn leak() -> (Report, Vec<Made>) {
             VerdictChange { at: at(0), kind: Verdict::Undecided, sentence: "Too early to tell.".to_owned() },
             VerdictChange { at: at(900), kind: Verdict::Leak, sentence: leak.sentence },
         ],
+        stacks: BTreeMap::new(),
         population,
         every_seconds: Some(5.0),
         limits: vec![
