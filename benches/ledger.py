@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What the ledger costs those who are watched, those who are not, and itself.
 
-    python3 benches/ledger.py [--release-binary target/release/unclosed] [--pairs 7] [--seconds 2] [--only NAME,NAME]
+    python3 benches/ledger.py [--release-binary target/release/unclosed] [--pairs 7] [--seconds 2] [--only NAME]
 
 The load runs on while `record --every 1s` comes and goes: each window under watch is held against the mean of the two
 unwatched ones beside it, which takes away what drifts, and the median of these ratios counts. What a window gives is the
@@ -42,7 +42,7 @@ def main():
     arguments.add_argument("--release-binary", default="target/release/unclosed")
     arguments.add_argument("--pairs", type=int, default=7)
     arguments.add_argument("--seconds", type=float, default=2, help="of a window")
-    arguments.add_argument("--only", default="", help="rows whose names contain one of these")
+    arguments.add_argument("--only", action="append", help="rows whose names contain this, or another one that is given")
     arguments.add_argument("--hooks", action="store_true", help="what each hook takes instead, by the kernel's count")
     typed = arguments.parse_args()
     with contextlib.ExitStack() as until_end:
@@ -75,8 +75,7 @@ class Bench:
         self.postgres = until_end.enter_context(postgres.Server())
 
     def wants(self, name):
-        only = [word for word in self.typed.only.split(",") if word]
-        return not only or any(word in name for word in only)
+        return not self.typed.only or any(word in name for word in self.typed.only)
 
     def rows(self):
         tcp, unix = self.postgres.tcp(), self.postgres.unix()
