@@ -4,8 +4,8 @@
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
 
-/* A user may have so many inotify instances, often 128: enough for a minute. */
-#define FORGOTTEN_MAX 100
+/* A user may have but so many inotify instances, often 128. */
+#define INOTIFY_MAX 100
 
 static const char *folder;
 
@@ -50,6 +50,9 @@ static void run_filter(unsigned round)
 
 static void watch_uploads(unsigned round)
 {
+	static unsigned forgotten;
+	if (forgotten++ >= INOTIFY_MAX)
+		return;
 	int fd = inotify_init1(IN_CLOEXEC); /* opener: watch_uploads */
 	if (fd < 0 || inotify_add_watch(fd, folder, round % 2 ? IN_CREATE : IN_MOVED_TO) < 0)
 		fail("inotify");
@@ -99,13 +102,11 @@ int main(int count, char **words)
 		kind++;
 	folder = words[2];
 	say_pid();
-	for (unsigned round = 0, forgotten = 0;; round++) {
+	for (unsigned round = 0;; round++) {
 		if (IS_HEALTHY(round))
 			kind->use(round);
-		if (LEAKS(round) && forgotten < FORGOTTEN_MAX) {
+		if (LEAKS(round))
 			kind->forget(round);
-			forgotten++;
-		}
 		rest();
 	}
 }
