@@ -88,7 +88,7 @@ static __always_inline struct sock *peer_of(struct sock *sk)
 /* A descriptor and what is behind it; src/sample/iterator/row.rs reads it. */
 struct row {
 	u64 file;         /* address of the struct file: the same for what dup and fork have made */
-	u64 private_data; /* and of what is behind it */
+	u64 private_data; /* and of what is behind it: of a socket, what the network knows it by */
 	u64 inode;
 	u32 fd; /* END in the last row */
 	u32 device;

@@ -550,6 +550,8 @@ struct thread {
 	u32 pid; /* of its process, in the reader's pid namespace */
 	u32 tid;
 	u32 state; /* 0: runs */
+	u32 level; /* of the reader's pid namespace */
+	u32 unused;
 	char name[THREAD_BYTES];
 };
 
@@ -574,6 +576,7 @@ int threads(struct bpf_iter__task *ctx)
 	thread.pid = number_at(task->group_leader, level);
 	thread.tid = number_at(task, level);
 	thread.state = task->__state;
+	thread.level = level;
 	bpf_probe_read_kernel(thread.name, sizeof(thread.name), task->comm);
 	bpf_seq_write(ctx->meta->seq, &thread, sizeof(thread));
 	return 0;

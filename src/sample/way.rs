@@ -87,6 +87,14 @@ impl Way {
         }
     }
 
+    /// Where the kernel has it; `None` where only its own iterator could tell.
+    pub(super) fn object(&self, holder: &Descriptor) -> Option<u64> {
+        match self {
+            Way::Pass(pass) => pass.object(holder),
+            Way::Join(_) => None,
+        }
+    }
+
     /// The sockets around a process whose descriptors are closed to us; none where they are open to this way.
     pub(super) fn outside(&mut self, pid: u32) -> Option<Result<Outside, ReadError>> {
         match self {

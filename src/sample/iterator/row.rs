@@ -93,7 +93,8 @@ impl<'a> Row<'a> {
         self.u64_at(0)
     }
 
-    /// The kernel's address of what the file leads to (`private_data`), 0 for most files with a name.
+    /// The kernel's address of what the file leads to: of a socket its `struct sock`, else `private_data`, which is 0 for most
+    /// files with a name.
     pub(in crate::sample) fn private_data(self) -> u64 {
         self.u64_at(8)
     }
