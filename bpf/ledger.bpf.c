@@ -92,17 +92,22 @@ static __always_inline void put_who(struct who *who, struct target *target, u32 
 	bpf_get_current_comm(who->thread, sizeof(who->thread));
 }
 
-__noinline u32 opens(struct target *target, u64 *of, u64 inode, u32 fd, u32 how)
+/* `opening` says what it is; who opens it is this thread. */
+__noinline u32 opens(struct target *target, u64 *object, struct opening *opening)
 {
-	struct opening opening = { .inode = inode, .fd = fd, .how = how };
-
-	if (!target || !of)
+	if (!target || !object || !opening)
 		return 0;
-	u64 object = *of;
-	put_who(&opening.by, target, bpf_get_current_pid_tgid() >> 32, take_stack(target));
-	if (bpf_map_update_elem(&openings, &object, &opening, BPF_ANY))
+	put_who(&opening->by, target, bpf_get_current_pid_tgid() >> 32, take_stack(target));
+	if (bpf_map_update_elem(&openings, object, opening, BPF_ANY))
 		lose(OPENINGS);
 	return 0;
+}
+
+static __always_inline void put_protocol(struct opening *opening, struct sock *sk)
+{
+	opening->family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	opening->type = BPF_CORE_READ(sk, sk_type);
+	opening->protocol = BPF_CORE_READ(sk, sk_protocol);
 }
 
 /* The last descriptor of a file has been closed, or is by the one who asks. */
@@ -117,28 +122,25 @@ static __always_inline bool is_held(struct file *file, long long by_others_than)
 	return held > by_others_than;
 }
 
-static __always_inline void put_socket_of_ended(struct ended *ended, struct sock *sk)
+static __always_inline void put_connection(struct ended *ended, struct sock *sk)
 {
 	struct inet_sock *inet = (struct inet_sock *)sk;
 	u32 *local = (u32 *)ended->local, *remote = (u32 *)ended->remote;
+	u16 family = ended->opening.family;
 
-	ended->kind = SOCKET;
-	ended->family = BPF_CORE_READ(sk, __sk_common.skc_family);
-	ended->type = BPF_CORE_READ(sk, sk_type);
-	ended->protocol = BPF_CORE_READ(sk, sk_protocol);
-	if (ended->family != AF_INET && ended->family != AF_INET6)
+	if (family != AF_INET && family != AF_INET6)
 		return;
 	/* The port that it is bound to is taken away before the end of a connection is told. */
 	ended->local_port = bpf_ntohs(BPF_CORE_READ(inet, inet_sport));
 	ended->remote_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
-	if (ended->family == AF_INET) {
+	if (family == AF_INET) {
 		local[0] = BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr);
 		remote[0] = BPF_CORE_READ(sk, __sk_common.skc_daddr);
 	} else if (bpf_core_field_exists(sk->__sk_common.skc_v6_daddr)) {
 		BPF_CORE_READ_INTO(&ended->local, sk, __sk_common.skc_v6_rcv_saddr);
 		BPF_CORE_READ_INTO(&ended->remote, sk, __sk_common.skc_v6_daddr);
 	}
-	if (ended->type != SOCK_STREAM || ended->protocol != IPPROTO_TCP)
+	if (ended->opening.type != SOCK_STREAM || ended->opening.protocol != IPPROTO_TCP)
 		return;
 	struct tcp_sock *tcp = (struct tcp_sock *)sk;
 	ended->bytes_sent = BPF_CORE_READ(tcp, bytes_sent) - BPF_CORE_READ(tcp, bytes_retrans);
@@ -166,18 +168,18 @@ static __always_inline bool is_chosen(void)
 	return share && (*share <= 1 || bpf_get_prandom_u32() % *share == 0);
 }
 
-/* Hands on that something is closed; `kind` where it is no socket. */
-__noinline u32 ends(u64 *of, u32 is_socket, u32 kind)
+/* Hands on that something is closed. */
+__noinline u32 ends(u64 *of)
 {
 	if (!of)
 		return 0;
 	u64 object = *of;
 	struct opening *opening = bpf_map_lookup_elem(&openings, &object);
 	struct use *use = bpf_map_lookup_elem(&uses, &object);
-	struct sock *sk = is_socket ? (struct sock *)object : NULL;
 
 	if (!opening)
 		return 0;
+	struct sock *sk = opening->kind == SOCKET ? (struct sock *)object : NULL;
 	if (use && use->inode != opening->inode)
 		use = NULL;
 	if (use && is_chosen()) {
@@ -185,7 +187,7 @@ __noinline u32 ends(u64 *of, u32 is_socket, u32 kind)
 		if (it) {
 			put_ended(&it->ended, object, opening, use);
 			if (sk)
-				put_socket_of_ended(&it->ended, sk);
+				put_connection(&it->ended, sk);
 			it->ended.has_messages = 1;
 			it->prepared = use->prepared;
 			bpf_probe_read_kernel(it->messages, sizeof(it->messages), use->messages);
@@ -197,9 +199,8 @@ __noinline u32 ends(u64 *of, u32 is_socket, u32 kind)
 		struct ended *it = bpf_ringbuf_reserve(&endings, sizeof(*it), 0);
 		if (it) {
 			put_ended(it, object, opening, use);
-			it->kind = kind;
 			if (sk)
-				put_socket_of_ended(it, sk);
+				put_connection(it, sk);
 			bpf_ringbuf_submit(it, BPF_RB_NO_WAKEUP);
 		} else {
 			lose(ENDINGS);
@@ -245,15 +246,19 @@ int connects(u64 *ctx)
 
 	if (now == TCP_SYN_SENT) {
 		struct target *target = target_now(&tgid);
-		if (target)
-			opens(target, &object, inode_of_sock(sk), 0, CONNECTED);
+		struct opening opening = { .how = CONNECTED, .kind = SOCKET };
+		if (!target)
+			return 0;
+		opening.inode = inode_of_sock(sk);
+		put_protocol(&opening, sk);
+		opens(target, &object, &opening);
 		return 0;
 	}
 	if (now != TCP_FIN_WAIT1 && now != TCP_LAST_ACK && now != TCP_CLOSING && now != TCP_CLOSE)
 		return 0;
 	struct opening *opening = bpf_map_lookup_elem(&openings, &object);
 	if (opening && is_being_closed(sk))
-		ends(&object, true, SOCKET);
+		ends(&object);
 	return 0;
 }
 
@@ -403,7 +408,11 @@ __noinline u32 made(struct target *target, u32 fd, u32 how)
 		return 0;
 	struct sock *sk = sock_of_file(file);
 	u64 object = sk ? (u64)sk : (u64)file;
-	opens(target, &object, BPF_CORE_READ(file, f_inode, i_ino), fd, how);
+	struct opening opening = { .fd = fd, .how = how, .kind = kind_of_file(file) };
+	opening.inode = BPF_CORE_READ(file, f_inode, i_ino);
+	if (sk)
+		put_protocol(&opening, sk);
+	opens(target, &object, &opening);
 	return 0;
 }
 
@@ -469,7 +478,7 @@ __noinline u32 closes(u32 fd)
 		return 0;
 	if (sk && BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP && BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_CLOSE)
 		return 0;
-	ends(&object, !!sk, kind_of_file(file));
+	ends(&object);
 	return 0;
 }
 

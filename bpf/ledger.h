@@ -74,7 +74,12 @@ struct opening {
 	u64 inode;
 	struct who by;
 	u32 fd;
-	u32 how;
+	u8 how;
+	u8 kind;
+	u16 family;
+	u16 type;
+	u16 protocol;
+	u32 unused;
 };
 
 struct message {
@@ -139,15 +144,10 @@ struct ended {
 	struct opening opening;
 	struct who last_use; /* path and time 0: nobody */
 	u32 sends;
-	u8 kind;
-	u8 has_messages;
-	u16 unused;
-	u16 family;
-	u16 type;
-	u16 protocol;
 	u16 local_port;
 	u16 remote_port;
-	u16 unused_too[3];
+	u8 has_messages;
+	u8 unused[7];
 	u8 local[16];
 	u8 remote[16];
 	u64 bytes_sent;

@@ -13,6 +13,7 @@
 #![allow(dead_code, reason = "until the session drives it")]
 
 mod calls;
+mod endings;
 mod hooks;
 mod process;
 mod raw;
@@ -20,17 +21,17 @@ mod records;
 mod runtime;
 mod stacks;
 mod targets;
+mod symbols;
 mod threads;
 mod unwind;
+mod uses;
 
 pub use hooks::SendHook;
 
 use crate::bpf::Unavailable;
-use crate::model::{
-    Activity, Descriptor, Identity, Kind, LastUse, Passed, ProcessId, Resource, Snapshot, Timestamp, Use, Witnessed,
-};
+use crate::model::{Identity, Kind, ProcessId, Snapshot, Timestamp, Use};
 use hooks::Hooks;
-use records::{Ended, How, Opening, SocketUse, Told, Who};
+use records::{Opening, Who};
 use rustix::time::{ClockId, clock_gettime};
 use stacks::Stacks;
 use std::collections::{HashMap, HashSet};
@@ -38,14 +39,14 @@ use std::path::Path;
 use std::time::Duration;
 use targets::{Scope, Targets};
 
-/// The last uses of connections that are under no suspicion: so many are asked for at a tick, by turns.
-const ASKED_BY_TURNS: usize = 256;
-
-/// Closings of the kinds that are told with their messages, at a tick.
-const MESSAGES_PER_TICK: u64 = 200;
-
-/// Openings that may be in the kernel without our knowing of them, before they are gone through.
-const UNKNOWN_MAX: usize = 8_192;
+/// `enum lost` in `bpf/ledger.h`.
+const LOSSES: [&str; 5] = [
+    "openings found no room in the kernel: who opened these is not known",
+    "last uses found no room in the kernel",
+    "stacks found no room in the ring from the kernel; each is copied when its path is taken next",
+    "closings found no room in the ring from the kernel: ticks tell of these",
+    "processes found no room among those that are watched",
+];
 
 /// The ledger can't be kept here.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +73,7 @@ struct Known {
     identity: Identity,
     object: u64,
     inode: u64,
+    is_socket: bool,
     /// When its last use was, as far as was told, and whether with messages.
     told: Option<(u64, bool)>,
 }
@@ -88,8 +90,8 @@ pub struct Ledger {
     by_object: HashMap<u64, Identity>,
     /// Whose openings are to be gone through again, and when what closed them was.
     look_again: Vec<(u32, u64)>,
-    /// Where asking by turns goes on.
-    next_asked: usize,
+    /// Whose last use is asked for next.
+    turns: Vec<Identity>,
     /// What numbers of passing files are made of.
     passed: u64,
     clock: Clock,
@@ -133,7 +135,7 @@ impl Ledger {
             known: HashMap::new(),
             by_object: HashMap::new(),
             look_again: Vec::new(),
-            next_asked: 0,
+            turns: Vec::new(),
             passed: 0,
             clock: Clock::default(),
         })
@@ -157,43 +159,13 @@ impl Ledger {
     pub fn attend(&mut self, snapshot: &mut Snapshot, suspects: &HashSet<Identity>, now: Timestamp) {
         self.clock = Clock::at(now);
         self.stacks.take(&mut self.hooks, &mut self.targets);
-        let ended = self.take_endings();
         self.add_openers(snapshot);
-        for ended in ended {
-            self.end(ended, snapshot);
-        }
-        self.go_through_openings(snapshot);
-        self.forget_gone(snapshot);
+        self.add_endings(snapshot);
         self.add_uses(snapshot, suspects);
+        self.forget_gone(snapshot);
         self.stacks.take(&mut self.hooks, &mut self.targets);
         snapshot.stacks = self.stacks.told();
         snapshot.unseen.extend(self.losses());
-    }
-
-    /// Takes what the kernel told of endings, and what concerns processes into account.
-    fn take_endings(&mut self) -> Vec<Ended> {
-        let mut all = Vec::new();
-        while let Some(record) = self.hooks.endings.next() {
-            match records::told(record) {
-                Some(Told::Ended(ended)) => all.push(*ended),
-                Some(Told::LookAgain { tgid, at }) => self.look_again.push((tgid, at)),
-                Some(Told::Executed { tgid, at }) => {
-                    self.look_again.push((tgid, at));
-                    self.targets.has_executed(&self.hooks, tgid);
-                }
-                Some(Told::Exited { tgid, at }) => {
-                    self.look_again.push((tgid, at));
-                    self.targets.has_ended(tgid);
-                }
-                None => {}
-            }
-        }
-        // So many that those with messages stay a uniform sample of about one size.
-        let with_use = all.iter().filter(|ended| ended.last_use.is_some()).count() as u64;
-        let one_in = u32::try_from(with_use / MESSAGES_PER_TICK).unwrap_or(u32::MAX).max(1);
-        // An array's only place always has room.
-        let _ = self.hooks.one_in.update(&0_u32, &one_in);
-        all
     }
 
     /// Says of what is new who opened it.
@@ -205,7 +177,8 @@ impl Ledger {
             if self.known.get(&identity).is_some_and(|known| known.object == object) {
                 continue;
             }
-            self.known.insert(identity, Known { identity, object, inode, told: None });
+            let is_socket = is_socket(sighting.resource.kind);
+            self.known.insert(identity, Known { identity, object, inode, is_socket, told: None });
             self.by_object.insert(object, identity);
             let opening = self.hooks.openings.get(&object).ok().map(|bytes| Opening::new(&bytes));
             if let Some(opening) = opening.filter(|opening| opening.inode == inode) {
@@ -223,82 +196,20 @@ impl Ledger {
         }
     }
 
-    /// Something was closed: what the snapshots know, or what passed between two of them.
-    fn end(&mut self, ended: Ended, snapshot: &mut Snapshot) {
-        let at = self.clock.moment(ended.at);
-        let known = self.by_object.get(&ended.object).and_then(|identity| self.known.get(identity));
-        let known = known.filter(|known| known.inode == ended.opening.inode).copied();
-        let last_use = ended.last_use.map(|who| LastUse {
-            by: self.by(who),
-            messages: self.messages(&ended),
-            whereabouts: None,
-        });
-        if let Some(known) = known {
-            snapshot.witnessed.push(Witnessed { identity: known.identity, at, last_use });
-            return;
-        }
-        let Some((_, watched)) = self.targets.all().find(|(tgid, _)| *tgid == ended.opening.by.tgid) else { return };
-        let process = watched.id.clone();
-        self.passed += 1;
-        let mut resource = Resource::new(Identity(u64::MAX, self.passed), ended.kind);
-        resource.inode = Some(ended.opening.inode);
-        resource.ipv6 = ended.is_ipv6;
-        resource.local.clone_from(&ended.local);
-        resource.remote.clone_from(&ended.remote);
-        resource.activity = Activity {
-            bytes_sent: ended.bytes.map(|bytes| bytes.0),
-            bytes_received: ended.bytes.map(|bytes| bytes.1),
-            silent_seconds: None,
+    /// What found no room so far, one sentence each.
+    fn losses(&self) -> Vec<String> {
+        let lost = |(what, words): (u32, &str)| {
+            let count = self.hooks.lost.get(&what).map_or(0, u64::from_ne_bytes);
+            (count > 0).then(|| format!("{count} {words}"))
         };
-        snapshot.passed.push(Passed {
-            resource,
-            holder: Descriptor { process, fd: ended.opening.fd as i32, access: None },
-            accepted: ended.opening.how == How::Accepted,
-            opener: self.by(ended.opening.by),
-            closed: at,
-            last_use,
-        });
+        let in_kernel = (0_u32..).zip(LOSSES).filter_map(lost);
+        let here = [(self.stacks.lost, "stacks were gone before they could be read"), (self.stacks.left_out, "stacks are beyond the 10,000 that are kept")];
+        let here = here.into_iter().filter(|(count, _)| *count > 0).map(|(count, words)| format!("{count} {words}"));
+        in_kernel.chain(here).collect()
     }
+}
 
-    /// Where descriptors were closed that nobody looked at one by one: what was opened before and is open no more.
-    fn go_through_openings(&mut self, snapshot: &mut Snapshot) {
-        let begun = self.clock.ns(snapshot.at);
-        let (due, later) = std::mem::take(&mut self.look_again).into_iter().partition(|(_, at)| *at < begun);
-        self.look_again = later;
-        let due: Vec<(u32, u64)> = due;
-        if due.is_empty() {
-            return;
-        }
-        let mut key = self.hooks.openings.key_after(None).unwrap_or(None);
-        let mut all = Vec::new();
-        while let Some(object) = key.filter(|_| all.len() < self.hooks.openings.entries_max() as usize) {
-            all.push(object);
-            key = self.hooks.openings.key_after(Some(object)).unwrap_or(None);
-        }
-        for object in all.into_iter().filter(|object| !self.by_object.contains_key(object)).collect::<Vec<u64>>() {
-            let Some(opening) = self.hooks.openings.get(&object).ok().map(|bytes| Opening::new(&bytes)) else { continue };
-            let closed = due.iter().find(|(tgid, at)| *tgid == opening.by.tgid && *at > opening.by.at);
-            let Some((_, at)) = closed else { continue };
-            let _ = self.hooks.openings.delete(&object);
-            let _ = self.hooks.uses.delete(&object);
-            // What it was is not known any more, but for connections.
-            let _ = at;
-            let _ = &snapshot;
-        }
-    }
-
-    /// Forgets what nobody holds any more, here and in the kernel.
-    fn forget_gone(&mut self, snapshot: &Snapshot) {
-        for identity in &snapshot.gone {
-            let Some(known) = self.known.remove(identity) else { continue };
-            if self.by_object.get(&known.object) == Some(identity) {
-                self.by_object.remove(&known.object);
-            }
-            let opening = self.hooks.openings.get(&known.object).ok().map(|bytes| Opening::new(&bytes));
-            if opening.is_some_and(|opening| opening.inode == known.inode) {
-                let _ = self.hooks.openings.delete(&known.object);
-                let _ = self.hooks.uses.delete(&known.object);
-            }
-        }
-    }
+/// True for what can be sent by.
+fn is_socket(kind: Kind) -> bool {
+    matches!(kind, Kind::Tcp | Kind::Udp | Kind::Unix | Kind::Socket)
 }

@@ -6,7 +6,7 @@ use crate::model::{Address, Kind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// `struct opening`, `struct use`, `struct prepared`, `struct thread`.
-pub(super) const OPENING_BYTES: usize = 56;
+pub(super) const OPENING_BYTES: usize = 64;
 pub(super) const USE_BYTES: usize = MESSAGES_AT + MESSAGES * MESSAGE_BYTES;
 pub(super) const PREPARED_BYTES: usize = 16 + PAYLOAD_BYTES;
 pub(super) const THREAD_BYTES: usize = 96;
@@ -81,6 +81,10 @@ pub(super) struct Opening {
     pub fd: u32,
     /// How.
     pub how: How,
+    /// What it is.
+    pub kind: Kind,
+    /// True for IPv6.
+    pub is_ipv6: bool,
 }
 
 impl Opening {
@@ -90,12 +94,20 @@ impl Opening {
     }
 
     fn from(bytes: &[u8], place: usize) -> Self {
-        let how = match u32_at(bytes, place + 52) {
+        let how = match bytes[place + 52] {
             0 => How::Connected,
             1 => How::Accepted,
             _ => How::Created,
         };
-        Opening { inode: u64_at(bytes, place), by: Who::new(bytes, place + 8), fd: u32_at(bytes, place + 48), how }
+        let family = u16_at(bytes, place + 54);
+        Opening {
+            inode: u64_at(bytes, place),
+            by: Who::new(bytes, place + 8),
+            fd: u32_at(bytes, place + 48),
+            how,
+            kind: kind(bytes[place + 53], family, u16_at(bytes, place + 56), u16_at(bytes, place + 58)),
+            is_ipv6: family == AF_INET6,
+        }
     }
 }
 
@@ -198,10 +210,6 @@ pub(super) struct Ended {
     pub prepared: u32,
     /// The last writes, where it was chosen to have them told.
     pub writes: Vec<Write>,
-    /// What it was.
-    pub kind: Kind,
-    /// True for IPv6.
-    pub is_ipv6: bool,
     /// Its addresses, of an internet socket that had them.
     pub local: Option<Address>,
     pub remote: Option<Address>,
@@ -223,31 +231,26 @@ pub(super) fn told(bytes: &[u8]) -> Option<Told> {
 
 fn ended(bytes: &[u8]) -> Option<Ended> {
     let fixed = bytes.get(..ENDED_BYTES)?;
-    let last_use = Who::new(fixed, 80);
-    let family = u16_at(fixed, 128);
-    let is_inet = family == AF_INET || family == AF_INET6;
+    let (opening, last_use) = (Opening::from(fixed, 24), Who::new(fixed, 88));
     let address = |place: usize, port: usize| {
-        let ip = match family {
-            AF_INET => IpAddr::V4(Ipv4Addr::from(at::<4>(fixed, place))),
-            _ => IpAddr::V6(Ipv6Addr::from(at::<16>(fixed, place))),
+        let ip = match opening.is_ipv6 {
+            false => IpAddr::V4(Ipv4Addr::from(at::<4>(fixed, place))),
+            true => IpAddr::V6(Ipv6Addr::from(at::<16>(fixed, place))),
         };
         let port = u16_at(fixed, port);
-        (is_inet && port != 0).then(|| Address::inet(ip, port))
+        (port != 0).then(|| Address::inet(ip, port))
     };
-    let kind = kind(fixed[124], family, u16_at(fixed, 130), u16_at(fixed, 132));
-    let messages = if fixed[125] == 1 { bytes.get(ENDED_BYTES..ENDED_WITH_MESSAGES_BYTES) } else { None };
+    let messages = if fixed[136] == 1 { bytes.get(ENDED_BYTES..ENDED_WITH_MESSAGES_BYTES) } else { None };
     Some(Ended {
         at: u64_at(fixed, 8),
         object: u64_at(fixed, 16),
-        opening: Opening::from(fixed, 24),
+        opening,
         last_use: (last_use.at != 0).then_some(last_use),
         prepared: messages.map_or(0, |messages| u64_at(messages, 0) as u32),
-        writes: messages.map(|messages| writes(&messages[8..], u32_at(fixed, 120))).unwrap_or_default(),
-        kind,
-        is_ipv6: family == AF_INET6,
-        local: address(144, 134),
-        remote: address(160, 136),
-        bytes: (kind == Kind::Tcp).then(|| (u64_at(fixed, 176), u64_at(fixed, 184))),
+        writes: messages.map(|messages| writes(&messages[8..], u32_at(fixed, 128))).unwrap_or_default(),
+        local: address(144, 132),
+        remote: address(160, 134),
+        bytes: (opening.kind == Kind::Tcp).then(|| (u64_at(fixed, 176), u64_at(fixed, 184))),
     })
 }
 
