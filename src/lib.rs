@@ -15,7 +15,7 @@
 pub mod analyse;
 mod bpf;
 pub mod cli;
-mod ledger;
+pub mod ledger;
 pub mod model;
 pub mod present;
 pub mod sample;

@@ -27,7 +27,7 @@ const BUFFER_STEP_BYTES: usize = 256 << 10;
 
 /// Runs an iterator's program over all of `scope`, and says how much it wrote into `buffer`.
 pub(crate) fn read_to_end(program: &OwnedFd, scope: Scope, buffer: &mut Vec<u8>) -> io::Result<usize> {
-    let link = sys::link(program, scope)?;
+    let link = link(program, scope)?;
     let mut iteration = sys::iterate(&link)?;
     let mut length = 0;
     loop {

@@ -21,7 +21,6 @@ mod records;
 mod runtime;
 mod stacks;
 mod targets;
-mod symbols;
 mod threads;
 mod unwind;
 mod uses;

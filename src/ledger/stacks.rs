@@ -5,7 +5,7 @@ use super::process::Process;
 use super::raw::RawStack;
 use super::records;
 use super::runtime::Runtime;
-use super::symbols::Natives;
+use super::unwind::Natives;
 use super::targets::Targets;
 use crate::model::{Frame, Stack, StackKey};
 use std::collections::HashMap;

@@ -184,7 +184,9 @@ impl Targets {
         put(0, &flags.to_ne_bytes());
         put(4, &it.key_words.to_ne_bytes());
         put(8, &self.level.to_ne_bytes());
-        let code = code_of(&it.process);
+        let program = std::fs::read_link(self.proc.join(it.id.pid.to_string()).join("exe")).ok();
+        let program = program.as_deref().and_then(Path::to_str).map(|path| path.trim_end_matches(" (deleted)"));
+        let code = code_of(&it.process, program);
         put(12, &(code.libraries.len() as u32).to_ne_bytes());
         let mut put_range = |at: usize, (start, end): (u64, u64)| {
             put(at, &start.to_ne_bytes());
@@ -212,10 +214,9 @@ struct Code {
     libraries: Vec<(u64, u64)>,
 }
 
-fn code_of(process: &Process) -> Code {
-    let program = process.program();
-    let executable = process.mappings.iter().filter(|it| it.is_executable);
-    let (of_main, others): (Vec<_>, Vec<_>) = executable.partition(|it| Some(it.path.as_str()) == program.as_deref());
+fn code_of(process: &Process, program: Option<&str>) -> Code {
+    let executable = process.mappings().iter().filter(|it| it.is_executable);
+    let (of_main, others): (Vec<_>, Vec<_>) = executable.partition(|it| Some(it.path.as_str()) == program);
     let start = of_main.iter().map(|it| it.start).min().unwrap_or(0);
     let end = of_main.iter().map(|it| it.end).max().unwrap_or(start);
     let mut libraries: Vec<(u64, u64)> = others.iter().map(|it| (it.start, it.end)).collect();
