@@ -301,7 +301,7 @@ fn groups(out: &mut dyn Write, report: &Report, by: GroupBy) -> io::Result<()> {
         counts[usize::from(!report.judged.is_leaked(it.id))] += 1;
     }
     if by == GroupBy::Endpoint {
-        for (group, tally) in &report.population.tallies {
+        for (group, tally) in &report.population.tallies.groups {
             let name = format!("{} {}", group.kind, group.endpoint).trim_end().to_owned();
             groups.entry(name).or_default()[2] += tally.closed;
         }
