@@ -46,7 +46,13 @@ impl Ledger {
     fn end(&mut self, ended: Ended, snapshot: &mut Snapshot) {
         let last_use = ended.last_use.map(|who| LastUse {
             by: self.by(who),
-            messages: self.messages(ended.object, ended.opening.inode, ended.prepared, &ended.writes, ended.remote.as_ref()),
+            messages: self.messages(
+                ended.object,
+                ended.opening.inode,
+                ended.prepared,
+                &ended.writes,
+                ended.remote.as_ref(),
+            ),
             whereabouts: None,
         });
         let Ended { at, object, opening, local, remote, bytes, .. } = ended;

@@ -28,7 +28,7 @@ mod uses;
 pub use hooks::SendHook;
 
 use crate::bpf::Unavailable;
-use crate::model::{Identity, Kind, ProcessId, Snapshot, Timestamp, Use};
+use crate::model::{Identity, Kind, LastUse, ProcessId, Snapshot, Stack, StackKey, Timestamp, Use};
 use hooks::Hooks;
 use records::{Opening, Who};
 use rustix::time::{ClockId, clock_gettime};
@@ -64,6 +64,15 @@ pub struct LedgerOptions {
     pub send_hook: SendHook,
     /// Messages keep their literals.
     pub show_literals: bool,
+}
+
+/// What was learned of suspects.
+#[derive(Debug, Default)]
+pub struct Answers {
+    /// Of each of which there is news.
+    pub used: Vec<(Identity, LastUse)>,
+    /// Stacks that were not told before.
+    pub stacks: Vec<(StackKey, Stack)>,
 }
 
 /// What is known of something open.
@@ -154,17 +163,23 @@ impl Ledger {
         self.targets.follow(&self.hooks, members)
     }
 
-    /// Adds to a snapshot what is known of it, `now`. Of the suspects all is told, of others only who.
-    pub fn attend(&mut self, snapshot: &mut Snapshot, suspects: &HashSet<Identity>, now: Timestamp) {
+    /// Adds to a snapshot what is known of it, `now`.
+    pub fn attend(&mut self, snapshot: &mut Snapshot, now: Timestamp) {
         self.clock = Clock::at(now);
         self.stacks.take(&mut self.hooks, &mut self.targets);
         self.add_openers(snapshot);
         self.add_endings(snapshot);
-        self.add_uses(snapshot, suspects);
+        self.add_uses(snapshot);
         self.forget_gone(snapshot);
-        self.stacks.take(&mut self.hooks, &mut self.targets);
         snapshot.stacks = self.stacks.told();
         snapshot.unseen.extend(self.losses());
+    }
+
+    /// What is new of these: who used them last, what was said, and where those threads are.
+    pub fn ask(&mut self, suspects: &HashSet<Identity>, now: Timestamp) -> Answers {
+        self.clock = Clock::at(now);
+        let used = self.uses_of(suspects);
+        Answers { used, stacks: self.stacks.told() }
     }
 
     /// Says of what is new who opened it.
@@ -202,7 +217,10 @@ impl Ledger {
             (count > 0).then(|| format!("{count} {words}"))
         };
         let in_kernel = (0_u32..).zip(LOSSES).filter_map(lost);
-        let here = [(self.stacks.lost, "stacks were gone before they could be read"), (self.stacks.left_out, "stacks are beyond the 10,000 that are kept")];
+        let here = [
+            (self.stacks.lost, "stacks were gone before they could be read"),
+            (self.stacks.left_out, "stacks are beyond the 10,000 that are kept"),
+        ];
         let here = here.into_iter().filter(|(count, _)| *count > 0).map(|(count, words)| format!("{count} {words}"));
         in_kernel.chain(here).collect()
     }

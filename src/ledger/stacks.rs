@@ -5,8 +5,8 @@ use super::process::Process;
 use super::raw::RawStack;
 use super::records;
 use super::runtime::Runtime;
-use super::unwind::Natives;
 use super::targets::Targets;
+use super::unwind::Natives;
 use crate::model::{Frame, Stack, StackKey};
 use std::collections::HashMap;
 

@@ -9,20 +9,22 @@ use std::collections::HashSet;
 const BY_TURNS: usize = 256;
 
 impl Ledger {
-    /// Adds what is new of the last uses: of suspects with what was said, of some others by turns who it was.
-    pub(super) fn add_uses(&mut self, snapshot: &mut Snapshot, suspects: &HashSet<Identity>) {
-        let mut asked: Vec<Known> = suspects.iter().filter_map(|identity| self.known.get(identity)).copied().collect();
-        let others = self.turns.iter().filter(|identity| !suspects.contains(*identity)).take(BY_TURNS);
-        asked.extend(others.filter_map(|identity| self.known.get(identity)));
-        self.turns.drain(..BY_TURNS.min(self.turns.len()));
+    /// Adds who used some of what is open last, by turns.
+    pub(super) fn add_uses(&mut self, snapshot: &mut Snapshot) {
         if self.turns.is_empty() {
             self.turns = self.known.values().filter(|known| known.is_socket).map(|known| known.identity).collect();
         }
-        for known in asked {
-            let is_suspect = suspects.contains(&known.identity);
-            let Some(last) = self.last_use(known, is_suspect) else { continue };
-            snapshot.used.push((known.identity, last));
+        let asked: Vec<Identity> = self.turns.drain(..BY_TURNS.min(self.turns.len())).collect();
+        for known in asked.iter().filter_map(|identity| self.known.get(identity).copied()).collect::<Vec<_>>() {
+            let has_messages = known.told.is_some_and(|(_, with_messages)| with_messages);
+            snapshot.used.extend(self.last_use(known, has_messages).map(|last| (known.identity, last)));
         }
+    }
+
+    /// What is new of these, with what was said.
+    pub(super) fn uses_of(&mut self, suspects: &HashSet<Identity>) -> Vec<(Identity, LastUse)> {
+        let known: Vec<Known> = suspects.iter().filter_map(|identity| self.known.get(identity)).copied().collect();
+        known.into_iter().filter_map(|known| Some((known.identity, self.last_use(known, true)?))).collect()
     }
 
     /// The last use of a socket, where that is news.
