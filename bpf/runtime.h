@@ -6,7 +6,7 @@
  */
 #pragma once
 
-#include "kernel.h"
+#include "python.h"
 
 #define RUNTIME_BYTES 2048
 #define SETTINGS_BYTES 256
@@ -22,10 +22,13 @@ struct runtime_taken {
 	u64 words[RUNTIME_BYTES / 8];
 };
 
+_Static_assert(sizeof(struct python) <= SETTINGS_BYTES && sizeof(struct python_taken) <= RUNTIME_BYTES, "no room");
+
 static __always_inline u64 take_runtime(struct runtime *runtime, struct runtime_taken *taken)
 {
-	(void)taken;
 	switch (runtime->number) {
+	case 1:
+		return take_python((struct python *)runtime->settings, (struct python_taken *)taken);
 	default:
 		return 0;
 	}
