@@ -10,6 +10,8 @@
 
 #![allow(dead_code, reason = "until the session drives it")]
 
+mod calls;
+mod hooks;
 mod process;
 mod raw;
 mod runtime;

@@ -31,11 +31,12 @@ pub use resolve::Resolver;
 pub use target::{CommandPattern, Pattern, Rule, RuleError, TargetProcesses};
 pub use way::{Source, SourceError};
 
+use crate::bpf::Unavailable;
 use crate::model::{Identity, Process, ProcessId, Reading, Sighting, Snapshot, Timestamp, Unit};
 use closed::{Around, ClosedProcesses};
 use descriptors::inotify_limits;
 use holdings::Holdings;
-use iterator::{LastLook, Unavailable};
+use iterator::LastLook;
 use memory::Memory;
 use metrics::MetricWorkers;
 use std::collections::{HashMap, HashSet};

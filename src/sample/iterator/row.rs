@@ -3,7 +3,7 @@
 //! A row holds nothing that moves without telling anything, so two rows of one descriptor are equal, byte for byte, where
 //! there is no news. Nothing is parsed before it is asked for.
 
-use super::bytes::{at, device_at, u16_at, u32_at, u64_at};
+use crate::bpf::bytes::{at, device_at, u16_at, u32_at, u64_at};
 use crate::model::{Access, Address, SocketType, State};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
