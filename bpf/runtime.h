@@ -6,10 +6,13 @@
  */
 #pragma once
 
-#include "kernel.h"
+#include "go.h"
 
 #define RUNTIME_BYTES 2048
 #define SETTINGS_BYTES 256
+
+/* Numbers of runtimes. */
+#define GO 2
 
 /* What src/ledger/runtime/ found in a process: where things stand there. */
 struct runtime {
@@ -24,8 +27,9 @@ struct runtime_taken {
 
 static __always_inline u64 take_runtime(struct runtime *runtime, struct runtime_taken *taken)
 {
-	(void)taken;
 	switch (runtime->number) {
+	case GO:
+		return take_go((struct go *)runtime->settings, (struct go_taken *)taken->words);
 	default:
 		return 0;
 	}

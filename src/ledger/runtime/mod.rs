@@ -4,6 +4,8 @@
 //! and says by a number of its own which path that is. Here it says where things stand in this process, and makes frames out
 //! of what was taken. Each stands by itself: a further one is added to [`RUNTIMES`] and to `take_runtime` in `bpf/runtime.h`.
 
+pub(super) mod go;
+
 use super::process::Process;
 use super::raw::RawStack;
 use super::unwind::NativeFrame;
@@ -34,7 +36,7 @@ pub(super) trait Runtime: std::fmt::Debug {
 type Find = fn(&Process) -> Option<Box<dyn Runtime>>;
 
 /// All of them; the first that is found is the process'.
-const RUNTIMES: [Find; 0] = [];
+const RUNTIMES: [Find; 1] = [go::find];
 
 /// The runtime of a process; `None` where it has none that is known.
 pub(super) fn find(process: &Process) -> Option<Box<dyn Runtime>> {

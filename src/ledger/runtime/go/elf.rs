@@ -34,8 +34,7 @@ pub(super) fn sections(file: &File) -> Option<Sections> {
     let header = bytes(file, 0, HEADER_BYTES)?;
     let is_elf = header.starts_with(b"\x7fELF\x02\x01");
     let (segments, table) = (number(&header, 32, 8)?, number(&header, 40, 8)?);
-    let (segment_count, count, names_at) =
-        (number(&header, 56, 2)?, number(&header, 60, 2)?, number(&header, 62, 2)?);
+    let (segment_count, count, names_at) = (number(&header, 56, 2)?, number(&header, 60, 2)?, number(&header, 62, 2)?);
     if !is_elf || table == 0 || !(1..SECTIONS_MAX).contains(&count) {
         return None;
     }

@@ -8,6 +8,8 @@ mod goroutine;
 mod memory;
 mod program;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use super::super::process::Process;
 use super::super::raw::RawStack;
@@ -95,9 +97,16 @@ impl Runtime for Go {
             frames.extend(self.frames_at(&memory, address));
         }
         if let Some((taken, bottom)) = taken.zip(bottom) {
-            frames.extend(self.creator(&memory, &taken, bottom));
+            let creator = self.creator(&memory, &taken, bottom);
+            // What the compiler made of a `go` statement with arguments stands at the same place.
+            let place = |frame: &Frame| (frame.file.clone(), frame.line);
+            if creator.first().map(place) == frames.last().map(place) {
+                frames.pop();
+            }
+            frames.extend(creator);
         }
-        let why = is_cut.then(|| format!("the goroutine's stack is deeper than the {FRAMES_MAX} frames that are taken"));
+        let why =
+            is_cut.then(|| format!("the goroutine's stack is deeper than the {FRAMES_MAX} frames that are taken"));
         (frames, why)
     }
 

@@ -83,7 +83,7 @@ pub(super) struct Place {
 }
 
 impl Format {
-    fn of(magic: u32) -> Option<Self> {
+    pub(super) fn of(magic: u32) -> Option<Self> {
         match magic {
             0xffff_fffa => Some(Format::Go116),
             0xffff_fff0 => Some(Format::Go118),
@@ -103,7 +103,8 @@ impl Table {
         let count = words.next().filter(|count| (1..FUNCTIONS_MAX).contains(count))?;
         words.next()?;
         let named = if format == Format::Go116 { None } else { words.next().filter(|text| *text != 0) };
-        let mut part = || words.next().filter(|offset| *offset < 1 << 32).and_then(|offset| address.checked_add(offset));
+        let mut part =
+            || words.next().filter(|offset| *offset < 1 << 32).and_then(|offset| address.checked_add(offset));
         let mut table = Table {
             format,
             address,
