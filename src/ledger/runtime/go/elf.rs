@@ -29,15 +29,22 @@ impl Sections {
     }
 }
 
-/// Reads them, of a program of 64 bits; `None` where it has none. Format: elf(5).
-pub(super) fn sections(file: &File) -> Option<Sections> {
+/// Reads them, where the file has them; `None` where it is no program of 64 bits. Format: elf(5).
+pub(super) fn named(file: &File) -> Option<Option<Sections>> {
     let header = bytes(file, 0, HEADER_BYTES)?;
-    let is_elf = header.starts_with(b"\x7fELF\x02\x01");
-    let (segments, table) = (number(&header, 32, 8)?, number(&header, 40, 8)?);
-    let (segment_count, count, names_at) = (number(&header, 56, 2)?, number(&header, 60, 2)?, number(&header, 62, 2)?);
-    if !is_elf || table == 0 || !(1..SECTIONS_MAX).contains(&count) {
+    if !header.starts_with(b"\x7fELF\x02\x01") {
         return None;
     }
+    let (table, count) = (number(&header, 40, 8)?, number(&header, 60, 2)?);
+    if table == 0 || !(1..SECTIONS_MAX).contains(&count) {
+        return Some(None);
+    }
+    sections(file, &header).map(Some)
+}
+
+fn sections(file: &File, header: &[u8]) -> Option<Sections> {
+    let (segments, table) = (number(header, 32, 8)?, number(header, 40, 8)?);
+    let (segment_count, count, names_at) = (number(header, 56, 2)?, number(header, 60, 2)?, number(header, 62, 2)?);
     let section = |index: u64| bytes(file, table.checked_add(index * SECTION_BYTES as u64)?, SECTION_BYTES);
     let names = section(names_at)?;
     let names_bytes = number(&names, 32, 8).filter(|bytes| *bytes < NAMES_BYTES_MAX)?;

@@ -4,7 +4,6 @@ use super::super::super::process::{Mapping, Process};
 use super::elf;
 use super::memory::Pages;
 use super::table::{Format, Table};
-use std::fs::{self, File};
 
 /// Sections that hold the table, in programs that stand where they are told and in those that stand anywhere.
 const SECTIONS: [&str; 2] = [".gopclntab", ".data.rel.ro.gopclntab"];
@@ -30,25 +29,29 @@ pub(super) struct Program {
 }
 
 impl Program {
-    /// That of a process; `None` where it is no Go program.
+    /// The first of a process' programs and libraries that is one; `None` where there is none.
     pub(super) fn of(process: &Process) -> Option<Self> {
-        let exe = process.proc.join(process.pid.to_string()).join("exe");
-        let path = fs::read_link(&exe).ok()?.to_string_lossy().into_owned();
-        let path = path.strip_suffix(" (deleted)").unwrap_or(&path).to_owned();
-        let parts: Vec<&Mapping> = process.mappings.iter().filter(|mapping| mapping.path == path).collect();
+        process
+            .mappings()
+            .iter()
+            .filter(|mapping| mapping.offset == 0)
+            .find_map(|first| Program::mapped(process, first))
+    }
+
+    /// That of a file whose beginning is mapped here.
+    fn mapped(process: &Process, first: &Mapping) -> Option<Self> {
+        let is_part = |mapping: &&Mapping| (mapping.inode, &mapping.path) == (first.inode, &first.path);
+        let parts: Vec<&Mapping> = process.mappings().iter().filter(is_part).collect();
         let memory = Pages::of(process);
-        let file = File::open(exe).ok()?;
-        let start = parts.iter().find(|part| part.offset == 0)?.start;
-        let table = match elf::sections(&file) {
+        let table = match elf::named(&process.file(first).ok()?)? {
             Some(sections) => {
                 let section = SECTIONS.iter().find_map(|name| sections.address_of(name))?;
-                Some(section.wrapping_add(start.wrapping_sub(sections.base)))
-                    .and_then(|address| table_at(&memory, &parts, address))
+                table_at(&memory, &parts, section.wrapping_add(first.start.wrapping_sub(sections.base)))
             }
             // The sections' names are no part of what runs, and may have been taken away.
             None => parts.iter().filter(|part| !part.is_executable).find_map(|part| search(&memory, &parts, part)),
         }?;
-        Some(Program { path, table })
+        Some(Program { path: first.path.clone(), table })
     }
 }
 

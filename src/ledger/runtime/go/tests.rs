@@ -169,11 +169,9 @@ fn a_goroutine_tells_who_runs_and_who_started_it() {
 
         let (frames, why) = act("deep");
         assert_eq!(why.as_deref(), Some("the goroutine's stack is deeper than the 64 frames that are taken"));
-        assert_eq!(
-            frames.iter().filter(|frame| frame.starts_with("call main.descend")).count(),
-            64 - 15,
-            "{frames:#?}"
-        );
+        assert!(frames.iter().filter(|frame| frame.starts_with("call main.descend:")).count() > 40, "{frames:#?}");
+        // What is cut off doesn't take the creator with it.
+        assert_eq!(frames.last(), Some(&format!("created main.main:{}", line("go descend("))), "{name}");
 
         let (frames, why) = act("c");
         assert_eq!(why, None);
