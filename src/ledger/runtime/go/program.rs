@@ -8,6 +8,9 @@ use super::table::{Format, Table};
 /// Sections that hold the table, in programs that stand where they are told and in those that stand anywhere.
 const SECTIONS: [&str; 2] = [".gopclntab", ".data.rel.ro.gopclntab"];
 
+/// Sections that only Go's linker makes.
+const SIGNS: [&str; 2] = [".go.buildinfo", ".note.go.buildid"];
+
 /// The table begins at a multiple of this.
 const TABLE_ALIGNMENT: u64 = 32;
 
@@ -43,13 +46,19 @@ impl Program {
         let is_part = |mapping: &&Mapping| (mapping.inode, &mapping.path) == (first.inode, &first.path);
         let parts: Vec<&Mapping> = process.mappings().iter().filter(is_part).collect();
         let memory = Pages::of(process);
-        let table = match elf::named(&process.file(first).ok()?)? {
-            Some(sections) => {
-                let section = SECTIONS.iter().find_map(|name| sections.address_of(name))?;
-                table_at(&memory, &parts, section.wrapping_add(first.start.wrapping_sub(sections.base)))
+        let sections = elf::named(&process.file(first).ok()?)?;
+        let section = sections.as_ref().and_then(|sections| {
+            let section = SECTIONS.iter().find_map(|name| sections.address_of(name))?;
+            Some(section.wrapping_add(first.start.wrapping_sub(sections.base)))
+        });
+        let is_go = |sections: &elf::Sections| SIGNS.iter().any(|name| sections.address_of(name).is_some());
+        let table = match section {
+            Some(address) => table_at(&memory, &parts, address),
+            // C's linker may have put it among others. What sections are called is no part of what runs, and may have been taken away.
+            None if sections.as_ref().is_none_or(is_go) => {
+                parts.iter().filter(|part| !part.is_executable).find_map(|part| search(&memory, &parts, part))
             }
-            // The sections' names are no part of what runs, and may have been taken away.
-            None => parts.iter().filter(|part| !part.is_executable).find_map(|part| search(&memory, &parts, part)),
+            None => None,
         }?;
         Some(Program { path: first.path.clone(), table })
     }

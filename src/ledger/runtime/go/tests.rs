@@ -143,7 +143,7 @@ fn a_goroutine_tells_who_runs_and_who_started_it() {
             Err(why) => return eprintln!("SKIPPED: {why}"),
         };
         let mut program = Program::start(&program);
-        let mut go = find(&program.process).expect("is Go");
+        let mut go = find(&program.process).unwrap_or_else(|| panic!("{name} is Go"));
         watch(&hooks, &program, &*go);
         let mut act = |what: &str| {
             program.act(what);
