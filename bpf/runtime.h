@@ -6,10 +6,15 @@
  */
 #pragma once
 
+#include "go.h"
 #include "python.h"
 
 #define RUNTIME_BYTES 2048
 #define SETTINGS_BYTES 256
+
+/* Numbers of runtimes. */
+#define PYTHON 1
+#define GO 2
 
 /* What src/ledger/runtime/ found in a process: where things stand there. */
 struct runtime {
@@ -27,8 +32,10 @@ _Static_assert(sizeof(struct python) <= SETTINGS_BYTES && sizeof(struct python_t
 static __always_inline u64 take_runtime(struct runtime *runtime, struct runtime_taken *taken)
 {
 	switch (runtime->number) {
-	case 1:
+	case PYTHON:
 		return take_python((struct python *)runtime->settings, (struct python_taken *)taken);
+	case GO:
+		return take_go((struct go *)runtime->settings, (struct go_taken *)taken->words);
 	default:
 		return 0;
 	}

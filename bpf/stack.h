@@ -72,12 +72,6 @@ static __always_inline u32 tid_at(u32 level)
 	return level ? number_at(bpf_get_current_task_btf(), level) : (u32)bpf_get_current_pid_tgid();
 }
 
-static __always_inline u64 mix(u64 key, u64 word)
-{
-	key = (key ^ word) * 0x9e3779b97f4a7c15;
-	return key ^ key >> 29;
-}
-
 static __always_inline bool is_code(struct target *target, u64 word)
 {
 	if (word - target->main.start < target->main.bytes)

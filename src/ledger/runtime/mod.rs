@@ -4,6 +4,7 @@
 //! and says by a number of its own which path that is. Here it says where things stand in this process, and makes frames out
 //! of what was taken. Each stands by itself: a further one is added to [`RUNTIMES`] and to `take_runtime` in `bpf/runtime.h`.
 
+pub(super) mod go;
 mod python;
 
 use super::process::Process;
@@ -55,7 +56,7 @@ pub(super) struct Thread {
 type Find = fn(&Process) -> Option<Box<dyn Runtime>>;
 
 /// All of them; the first that is found is the process'.
-const RUNTIMES: [Find; 1] = [python::find];
+const RUNTIMES: [Find; 2] = [python::find, go::find];
 
 /// The runtime of a process; `None` where it has none that is known.
 pub(super) fn find(process: &Process) -> Option<Box<dyn Runtime>> {
