@@ -281,10 +281,10 @@ mod tests {
         for second in 1..1_500 {
             assert!(matches!(backlog.append(tick(second, 1.0), None), Written::Waits));
         }
-        backlog.drain(None).expect("nothing to say");
+        backlog.drain(Vec::new(), Vec::new(), Vec::new()).expect("nothing to say");
         assert_eq!((backlog.owed(), backlog.dropped), (1_500, 0));
         backlog.writer.refuse(false);
-        backlog.drain(None).expect("nothing to say");
+        backlog.drain(Vec::new(), Vec::new(), Vec::new()).expect("nothing to say");
         assert_eq!(backlog.owed(), 0);
         let facts = Recording::open(backlog.path()).and_then(|it| it.facts()).expect("reads");
         assert_eq!((facts.from, facts.to, facts.ticks), (at(0), at(1_499), 1_500));
@@ -303,7 +303,7 @@ mod tests {
         backlog.append(tick(1, 1.0), None);
         backlog.drain(change(1, Leak)).expect("it waits");
         backlog.writer.refuse(false);
-        backlog.drain(None).expect("nothing more");
+        backlog.drain(Vec::new(), Vec::new(), Vec::new()).expect("nothing more");
         backlog.writer.refuse(true);
         assert!(backlog.drain(change(2, Clean)).is_err());
         let facts = Recording::open(backlog.path()).and_then(|it| it.facts()).expect("reads");
@@ -327,7 +327,7 @@ mod tests {
         }
         assert_eq!(backlog.owed(), 2_500);
         backlog.writer.refuse(false);
-        backlog.drain(None).expect("nothing to say");
+        backlog.drain(Vec::new(), Vec::new(), Vec::new()).expect("nothing to say");
         let recording = Recording::open(backlog.path()).expect("opens");
         let facts = recording.facts().expect("reads");
         assert_eq!((facts.to, facts.ticks), (at(2_499), 2_500 - backlog.dropped));
@@ -381,7 +381,7 @@ mod tests {
         }
         assert!(backlog.dropped > 0);
         backlog.writer.refuse(false);
-        backlog.drain(None).expect("nothing to say");
+        backlog.drain(Vec::new(), Vec::new(), Vec::new()).expect("nothing to say");
         let recorded = Recording::open(backlog.path()).and_then(|it| it.population()).expect("reads");
         assert_eq!(recorded.tallies, population.tallies);
         assert_eq!(recorded.closed_total, population.closed_total);
