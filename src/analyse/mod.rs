@@ -15,6 +15,7 @@
 //! | `limits`, `sentence`, `distribution` | when it breaks; in words; intervals |
 //! | `left_open` | what a command that was run left open |
 //! | `ranking` | every process of the machine by what it may be leaking |
+//! | `own` | which frames of a stack are code of the user's own |
 
 mod bins;
 mod census;
@@ -26,6 +27,7 @@ mod lifetimes;
 mod limits;
 mod looks;
 mod openings;
+mod own;
 #[cfg(test)]
 mod properties;
 mod ranking;
@@ -42,6 +44,7 @@ mod views;
 
 pub use census::Census;
 pub use fold::Fold;
+pub use own::{RuleError, Rules};
 pub use ranking::{Growth, Ranked, Ranking, Reason};
 
 use crate::model::{Finding, Judged, Limit, Population, Rate, Series, SeriesKey, SeriesReport, Timestamp, Verdict};

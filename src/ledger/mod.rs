@@ -10,6 +10,7 @@
 
 #![allow(dead_code, reason = "until the session drives it")]
 
+mod message;
 mod process;
 mod raw;
 mod runtime;
