@@ -4,7 +4,7 @@ use crate::model::Stack;
 
 /// Rules by which frames are told.
 #[derive(Clone, Debug, Default)]
-pub struct Rules;
+pub struct Rules(());
 
 impl Rules {
     /// Sets [`own`](crate::model::Frame::own) on every frame.
