@@ -5,7 +5,7 @@ use super::own::Rules;
 use super::{Analysis, culprits, left_open};
 use crate::model::{
     EventKind, FURTHER_STACKS, Finding, Population, Report, STACKS_MAX, Series, SeriesKey, Stack, StackKey, Target,
-    Tick, Timestamp, Verdict, VerdictChange,
+    Tick, Timestamp, Usage, Verdict, VerdictChange,
 };
 use std::collections::VecDeque;
 
@@ -78,6 +78,12 @@ impl Fold {
             self.analysis.restart(at);
         }
         self.analysis.observe(at, values);
+    }
+
+    /// Takes in what was learned of last uses since the tick that was taken in last.
+    pub fn learn(&mut self, stacks: &[(StackKey, Stack)], used: &[Usage]) {
+        stacks.iter().for_each(|(key, stack)| self.take_stack(*key, stack.clone()));
+        used.iter().for_each(|usage| self.report.population.learn(usage));
     }
 
     /// Takes in a tick.

@@ -14,6 +14,7 @@ mod options;
 mod run;
 mod session;
 mod show;
+mod suspects;
 mod top;
 mod view;
 mod wake;

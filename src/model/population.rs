@@ -2,7 +2,7 @@
 
 use super::splitmix::splitmix64;
 use super::tally::{KnownGroups, Tallies};
-use super::{Closing, LastUse, Lifetime, LifetimeId, Tick};
+use super::{Closing, LastUse, Lifetime, LifetimeId, Tick, Usage};
 use std::collections::BTreeMap;
 
 /// How many closed lifetimes are kept as rows: the healthy ones that leaked ones are held against. 10,000 give a
@@ -50,14 +50,17 @@ impl Population {
                 lifetime.last_active = traffic.last_active;
             }
         }
-        for usage in &tick.used {
-            if let Some(lifetime) = self.open.get_mut(&usage.id) {
-                let known = lifetime.last_use.take();
-                lifetime.last_use = LastUse::following(known, Some(Box::new(usage.last.clone())));
-            }
-        }
+        tick.used.iter().for_each(|usage| self.learn(usage));
         for closing in &tick.closed {
             self.end(closing);
+        }
+    }
+
+    /// Takes in what is known of a last use.
+    pub fn learn(&mut self, usage: &Usage) {
+        if let Some(lifetime) = self.open.get_mut(&usage.id) {
+            let known = lifetime.last_use.take();
+            lifetime.last_use = LastUse::following(known, Some(Box::new(usage.last.clone())));
         }
     }
 

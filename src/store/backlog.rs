@@ -3,7 +3,9 @@
 use super::error::StoreError;
 use super::gone::Gone;
 use super::writer::{NOTES_MAX, Writer};
-use crate::model::{Gap, LastUse, Lifetime, LifetimeId, Tallies, Tick, Timestamp, Usage, VerdictChange};
+use crate::model::{
+    Gap, LastUse, Lifetime, LifetimeId, Stack, StackKey, Tallies, Tick, Timestamp, Usage, VerdictChange,
+};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::Path;
 
@@ -90,16 +92,24 @@ impl Backlog {
         }
     }
 
-    /// Writes what waits until nothing does, or until the recording refuses: the end of a watch. `verdict` is what is said
-    /// then, where that is something else than before.
+    /// Writes what waits until nothing does, or until the recording refuses: the end of a watch. The verdicts are what is said
+    /// then, where that is something else than before; the rest is what was learned after the last tick.
     ///
     /// # Errors
-    /// Where nothing waits and the verdict can't be written.
-    pub fn drain(&mut self, verdict: Option<VerdictChange>) -> Result<(), StoreError> {
-        match (self.waiting.back_mut(), verdict) {
-            (Some(last), verdict) => last.verdicts.extend(verdict),
-            (None, Some(verdict)) => self.writer.append_verdicts(&[verdict])?,
-            (None, None) => {}
+    /// Where nothing waits and these can't be written.
+    pub fn drain(
+        &mut self,
+        verdicts: Vec<VerdictChange>,
+        used: Vec<Usage>,
+        stacks: Vec<(StackKey, Stack)>,
+    ) -> Result<(), StoreError> {
+        match self.waiting.back_mut() {
+            Some(last) => {
+                last.verdicts.extend(verdicts);
+                last.tick.used.extend(used);
+                last.tick.stacks.extend(stacks);
+            }
+            None => self.writer.append_late(&verdicts, &used, &stacks)?,
         }
         while let Some(Ok(())) = self.write_oldest() {}
         Ok(())

@@ -3,7 +3,8 @@
 use super::error::StoreError;
 use super::{block, code, lifetime, schema};
 use crate::model::{
-    EventKind, FURTHER_STACKS, KnownGroups, STACKS_MAX, Series, SeriesKey, Tallies, Tick, Timestamp, VerdictChange,
+    EventKind, FURTHER_STACKS, KnownGroups, STACKS_MAX, Series, SeriesKey, Stack, StackKey, Tallies, Tick, Timestamp,
+    Usage, VerdictChange,
 };
 use rusqlite::{Connection, OpenFlags, Transaction, params};
 use std::collections::{BTreeMap, BTreeSet};
@@ -164,6 +165,24 @@ impl Writer {
         } else {
             self.unsealed.push((tick.at, tick.values.clone()));
         }
+        Ok(())
+    }
+
+    /// Writes what was learned and said after the last tick.
+    pub(super) fn append_late(
+        &mut self,
+        verdicts: &[VerdictChange],
+        used: &[Usage],
+        stacks: &[(StackKey, Stack)],
+    ) -> Result<(), StoreError> {
+        let stacks = &stacks[..stacks.len().min(STACKS_MAX - self.stacks)];
+        self.transact(|transaction| {
+            code::write_stacks(transaction, stacks)?;
+            let mut code = code::Statements::prepare(transaction)?;
+            used.iter().try_for_each(|usage| code.write_last_use(usage.id, &usage.last))?;
+            verdicts.iter().try_for_each(|verdict| write_verdict(transaction, verdict))
+        })?;
+        self.stacks += stacks.len();
         Ok(())
     }
 

@@ -24,6 +24,11 @@ pub(super) trait Runtime: std::fmt::Debug {
     /// some are.
     fn weave(&mut self, process: &Process, raw: &RawStack, native: Vec<NativeFrame>) -> (Vec<Frame>, Option<String>);
 
+    /// How many words of the native stack's top tell its paths apart, besides what its kernel side says; `None` where all do.
+    fn key_words(&self) -> Option<u32> {
+        None
+    }
+
     /// True where what has been learned from stacks so far has changed the settings, since the last call.
     fn has_news(&mut self) -> bool {
         false
