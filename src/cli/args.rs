@@ -299,7 +299,7 @@ pub(crate) struct ShowArgs {
     /// The sampled closed resources too
     #[arg(long)]
     pub(crate) closed: bool,
-    /// Groups in place of single resources
+    /// Groups in place of single resources; as JSON beside them
     #[arg(long, value_enum, value_name = "WHAT")]
     pub(crate) by: Option<By>,
     /// Judge only what came after this: 10m (before the end), 20:06, 2026-11-23T20:06:04 or Unix seconds
@@ -326,7 +326,10 @@ pub(crate) struct ShowArgs {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum By {
+    Opener,
+    LastUse,
     Endpoint,
+    Query,
     State,
     Age,
 }

@@ -5,8 +5,10 @@ use super::complain;
 use super::error::{Failure, exit};
 use super::moment;
 use crate::model::Verdict;
+use crate::present::groups::GroupBy;
+use crate::present::json::Told;
 use crate::present::replay::{Replay, ReplayError};
-use crate::present::text::{GroupBy, Shown};
+use crate::present::text::Shown;
 use crate::present::{json, live, text};
 use crate::store::input::InputOptions;
 use std::io::{self, Write};
@@ -116,9 +118,17 @@ fn show(typed: &ShowArgs, file: &Path, out: &mut dyn Write) -> Result<Verdict, F
         })?;
     }
     let report = &replay.report;
+    let by = typed.by.map(|by| match by {
+        By::Opener => GroupBy::Opener,
+        By::LastUse => GroupBy::LastUse,
+        By::Endpoint => GroupBy::Endpoint,
+        By::Query => GroupBy::Query,
+        By::State => GroupBy::State,
+        By::Age => GroupBy::Age,
+    });
     match typed.format {
-        ShowForm::Json => json::write(out, report, typed.closed, true)?,
-        ShowForm::Jsonl => json::write(out, report, typed.closed, false)?,
+        ShowForm::Json => json::write(out, report, Told { closed: typed.closed, by }, true)?,
+        ShowForm::Jsonl => json::write(out, report, Told { closed: typed.closed, by }, false)?,
         ShowForm::Csv => {
             let points = replay.points(replay.named(typed.series.as_deref())?)?;
             // Samples closer together than a second need their fractions to stay apart.
@@ -129,11 +139,6 @@ fn show(typed: &ShowArgs, file: &Path, out: &mut dyn Write) -> Result<Verdict, F
             }
         }
         ShowForm::Text => {
-            let by = typed.by.map(|by| match by {
-                By::Endpoint => GroupBy::Endpoint,
-                By::State => GroupBy::State,
-                By::Age => GroupBy::Age,
-            });
             let shown = Shown { leaked: typed.leaked, closed: typed.closed, explain: typed.explain, by };
             text::report(out, report, shown)?;
         }

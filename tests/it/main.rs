@@ -32,5 +32,6 @@ mod sockets;
 mod top;
 mod verdict;
 mod ways;
+mod who;
 mod window;
 mod wrong;

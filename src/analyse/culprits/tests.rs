@@ -91,7 +91,7 @@ fn of_a_pool_the_last_use_is_named() {
     open(&mut report, 4, 1, 3, false);
     close(&mut report, 300, Kind::Tcp, 1, 3);
     let finding = named(report);
-    assert_eq!(finding.sentence, "it leaks. All were last used by handler, and none of 304 healthy ones");
+    assert_eq!(finding.sentence, "it leaks. All 20 were last used by handler, and none of 304 healthy ones");
     assert_eq!(finding.opener.as_deref(), Some("pool thread"));
 }
 
@@ -99,7 +99,7 @@ fn of_a_pool_the_last_use_is_named() {
 fn the_users_own_code_is_named_before_a_runtimes() {
     let mut report = report(&[("background", false), ("handler", true)]);
     open(&mut report, 20, 1, 2, true);
-    assert_eq!(named(report).sentence, "it leaks. All were last used by handler");
+    assert_eq!(named(report).sentence, "it leaks. All 20 were last used by handler");
 }
 
 #[test]
