@@ -287,6 +287,14 @@ pub(crate) struct LogReading {
     pub(crate) lsof_header: bool,
 }
 
+/// Whose code is whose.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct FrameRules {
+    /// Rules for whose code a frame is, asked before ours: lines as `own file /srv/app/**` or `library module **/libfoo.so*`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) frames: Option<PathBuf>,
+}
+
 #[derive(Args, Debug)]
 pub(crate) struct ShowArgs {
     /// Recordings, logs of `unix_time,value`, or CSVs of connections with the header
@@ -317,6 +325,8 @@ pub(crate) struct ShowArgs {
     /// The series that `-o csv` prints [default: connections; of a log its own]
     #[arg(long, value_name = "NAME")]
     pub(crate) series: Option<String>,
+    #[command(flatten)]
+    pub(crate) rules: FrameRules,
     #[command(flatten)]
     pub(crate) log: LogReading,
     /// Exit with 3 where it leaks, with 4 where that is undecided
@@ -354,6 +364,8 @@ pub(crate) struct ViewArgs {
     /// Print the page's path, open no browser
     #[arg(long)]
     pub(crate) no_open: bool,
+    #[command(flatten)]
+    pub(crate) rules: FrameRules,
     #[command(flatten)]
     pub(crate) log: LogReading,
 }

@@ -3,7 +3,8 @@
 use super::args::{By, ShowArgs, ShowForm};
 use super::complain;
 use super::error::{Failure, exit};
-use super::moment;
+use super::{frames, moment};
+use crate::analyse::Rules;
 use crate::model::Verdict;
 use crate::present::groups::GroupBy;
 use crate::present::json::Told;
@@ -21,10 +22,11 @@ const AHEAD: usize = 8;
 
 /// `unclosed show`. A file that can't be read is reported and the others go on.
 pub(crate) fn run(typed: &ShowArgs) -> Result<u8, Failure> {
+    let rules = frames::rules(&typed.rules)?;
     let out = &mut io::BufWriter::new(io::stdout().lock());
     if let [file] = typed.files.as_slice() {
         // Straight to where it goes: of a long series nothing piles up.
-        let verdict = show(typed, file, out)?;
+        let verdict = show(typed, file, rules, out)?;
         out.flush()?;
         return Ok(code_of(typed, &[verdict]));
     }
@@ -34,7 +36,7 @@ pub(crate) fn run(typed: &ShowArgs) -> Result<u8, Failure> {
         &typed.files,
         |file| {
             let mut text = Vec::new();
-            show(typed, file, &mut text).map(|verdict| (verdict, text))
+            show(typed, file, rules.clone(), &mut text).map(|verdict| (verdict, text))
         },
         |number, shown| {
             match shown {
@@ -107,8 +109,8 @@ fn head(typed: &ShowArgs, number: usize, out: &mut dyn Write) -> io::Result<()> 
     writeln!(out, "== {}", typed.files[number].display())
 }
 
-fn show(typed: &ShowArgs, file: &Path, out: &mut dyn Write) -> Result<Verdict, Failure> {
-    let mut replay = Replay::open(file, InputOptions { lsof_header: typed.log.lsof_header })?;
+fn show(typed: &ShowArgs, file: &Path, rules: Rules, out: &mut dyn Write) -> Result<Verdict, Failure> {
+    let mut replay = Replay::open_by_rules(file, InputOptions { lsof_header: typed.log.lsof_header }, rules)?;
     if typed.since.is_some() || typed.until.is_some() {
         let (from, to) = (replay.report.from, replay.report.to);
         let window = moment::window(typed.since.as_deref(), typed.until.as_deref(), from, to)?;

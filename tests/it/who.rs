@@ -287,3 +287,18 @@ fn a_part_of_the_recording_has_its_own_counts() {
     assert!(closed < whole * 3 / 4 && closed > whole / 2, "{closed} of {whole}");
     assert_eq!(part["verdict"]["opener"], "report_export (app.py:88)");
 }
+
+#[test]
+fn whose_code_is_whose_can_be_said_at_reading() {
+    let folder = Folder::new();
+    let file = recorded(&folder, &EXPORTS.ticks());
+    let rules = folder.with("frames", "library file /srv/orders/**  function report_export\n");
+    let show = |rules: &Path| Run::it("show -o json --frames").file(rules).file(&file).done();
+    let report = show(&rules).ok().json();
+    assert_eq!(report["verdict"]["opener"], "main (app.py:12)");
+    let frames = leaked_of(&report)[0]["opener"]["frames"].as_array().unwrap().clone();
+    let own: Vec<bool> = frames.iter().map(|frame| frame["own"].as_bool().unwrap()).collect();
+    assert_eq!(own, [false, false, false, true]);
+    show(&folder.with("wrong", "own file /srv/**\nmine file x\n")).fails(2, &["--frames", "line 2"]);
+    show(&folder.file("none")).fails(2, &["--frames", "cannot read it"]);
+}
