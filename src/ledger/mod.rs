@@ -22,6 +22,7 @@ mod runtime;
 mod stacks;
 mod targets;
 mod threads;
+mod tls;
 mod unwind;
 mod uses;
 
