@@ -45,6 +45,7 @@ mod views;
 
 pub use census::Census;
 pub use fold::Fold;
+pub use own::{RuleError, Rules};
 pub use ranking::{Growth, Ranked, Ranking, Reason};
 
 use crate::model::{Finding, Judged, Limit, Population, Rate, Series, SeriesKey, SeriesReport, Timestamp, Verdict};

@@ -15,6 +15,7 @@
 mod calls;
 mod endings;
 mod hooks;
+mod message;
 mod process;
 mod raw;
 mod records;

@@ -297,15 +297,15 @@ mod tests {
         let mut backlog = backlog(folder.path());
         let change = |second, kind| Some(VerdictChange { at: at(second), kind, sentence: "so".into() });
         backlog.append(named(tick(0, 0.0)), None);
-        backlog.drain(change(0, Clean)).expect("written");
+        backlog.drain(change(0, Clean).into_iter().collect(), Vec::new(), Vec::new()).expect("written");
         // One that has to wait, as the tick before it does.
         backlog.writer.refuse(true);
         backlog.append(tick(1, 1.0), None);
-        backlog.drain(change(1, Leak)).expect("it waits");
+        backlog.drain(change(1, Leak).into_iter().collect(), Vec::new(), Vec::new()).expect("it waits");
         backlog.writer.refuse(false);
         backlog.drain(Vec::new(), Vec::new(), Vec::new()).expect("nothing more");
         backlog.writer.refuse(true);
-        assert!(backlog.drain(change(2, Clean)).is_err());
+        assert!(backlog.drain(change(2, Clean).into_iter().collect(), Vec::new(), Vec::new()).is_err());
         let facts = Recording::open(backlog.path()).and_then(|it| it.facts()).expect("reads");
         let said: Vec<_> = facts.history.iter().map(|change| (change.at, change.kind)).collect();
         assert_eq!(said, [(at(0), Clean), (at(1), Leak)]);
