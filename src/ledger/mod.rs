@@ -23,6 +23,7 @@ mod runtime;
 mod stacks;
 mod targets;
 mod threads;
+mod tls;
 mod unwind;
 mod uses;
 
