@@ -7,12 +7,9 @@
 /* What a file is; src/sample/iterator/row.rs has the same numbers. */
 enum kind { OTHER, SOCKET, REGULAR, DIRECTORY, CHARACTER, BLOCK, FIFO, ANONYMOUS };
 
-static __always_inline u8 kind_of(struct inode *inode)
+static __always_inline u8 kind_of_mode(u16 mode)
 {
-	/* Anonymous inodes have no type before 6.16, and that of a regular file since. */
-	if (inode->i_sb->s_magic == ANON_INODE_FS_MAGIC)
-		return ANONYMOUS;
-	switch (inode->i_mode & S_IFMT) {
+	switch (mode & S_IFMT) {
 	case S_IFREG:
 		return REGULAR;
 	case S_IFDIR:
@@ -28,6 +25,22 @@ static __always_inline u8 kind_of(struct inode *inode)
 	default:
 		return OTHER;
 	}
+}
+
+static __always_inline u8 kind_of(struct inode *inode)
+{
+	/* Anonymous inodes have no type before 6.16, and that of a regular file since. */
+	if (inode->i_sb->s_magic == ANON_INODE_FS_MAGIC)
+		return ANONYMOUS;
+	return kind_of_mode(inode->i_mode);
+}
+
+/* The same of a file that was not handed to us, but read out of a table. */
+static __always_inline u8 kind_of_file(struct file *file)
+{
+	if (BPF_CORE_READ(file, f_inode, i_sb, s_magic) == ANON_INODE_FS_MAGIC)
+		return ANONYMOUS;
+	return kind_of_mode(BPF_CORE_READ(file, f_inode, i_mode));
 }
 
 static __always_inline struct sock *sock_of(struct file *file)
@@ -75,7 +88,7 @@ static __always_inline struct sock *peer_of(struct sock *sk)
 /* A descriptor and what is behind it; src/sample/iterator/row.rs reads it. */
 struct row {
 	u64 file;         /* address of the struct file: the same for what dup and fork have made */
-	u64 private_data; /* and of what is behind it */
+	u64 private_data; /* and of what is behind it: of a socket, what the network knows it by */
 	u64 inode;
 	u32 fd; /* END in the last row */
 	u32 device;

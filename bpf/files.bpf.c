@@ -106,6 +106,7 @@ int files(struct bpf_iter__task_file *ctx)
 	struct sock *sk = sock_of(file);
 	if (sk) {
 		row.kind = SOCKET;
+		row.private_data = (u64)sk;
 		put_socket(&row, sk);
 	} else {
 		put_file(&row, file);

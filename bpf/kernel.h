@@ -14,6 +14,7 @@ typedef __u16 u16;
 typedef __u32 u32;
 typedef __u64 u64;
 typedef __s32 s32;
+typedef __s64 s64;
 
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_endian.h>
@@ -26,9 +27,13 @@ typedef __s32 s32;
 #define IPPROTO_TCP 6
 #define IPPROTO_UDP 17
 #define TCP_ESTABLISHED 1
+#define TCP_SYN_SENT 2
+#define TCP_FIN_WAIT1 4
 #define TCP_CLOSE 7
 #define TCP_CLOSE_WAIT 8
+#define TCP_LAST_ACK 9
 #define TCP_LISTEN 10
+#define TCP_CLOSING 11
 #define S_IFMT 0170000
 #define S_IFSOCK 0140000
 #define S_IFREG 0100000
@@ -53,6 +58,11 @@ struct bpf_iter__task_file {
 	struct task_struct *task;
 	u32 fd __attribute__((aligned(8)));
 	struct file *file;
+};
+
+struct bpf_iter__task {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
 };
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
@@ -94,9 +104,33 @@ struct files_struct {
 	struct fdtable *fdt;
 };
 
+/* The processor's registers as they were in user space; x86-64's. */
+struct pt_regs {
+	unsigned long r14;
+	unsigned long bp;
+	unsigned long bx;
+	unsigned long r10;
+	unsigned long ax;
+	unsigned long cx;
+	unsigned long dx;
+	unsigned long si;
+	unsigned long di;
+	unsigned long orig_ax;
+	unsigned long ip;
+	unsigned long sp;
+};
+
+struct thread_struct {
+	unsigned long fsbase;
+};
+
 struct task_struct {
 	u32 pid;
 	u32 tgid;
+	u32 __state; /* since 5.14 */
+	unsigned long nvcsw;
+	unsigned long nivcsw;
+	struct thread_struct thread;
 	int exit_code;
 	u64 start_boottime;
 	char comm[16];
@@ -212,6 +246,7 @@ struct sock {
 
 struct socket {
 	short type;
+	struct file *file;
 	struct sock *sk;
 };
 
@@ -225,6 +260,7 @@ struct ipv6_pinfo {
 };
 
 struct inet_sock {
+	u16 inet_sport;
 	struct ipv6_pinfo *pinet6;
 	s32 mc_index;
 };
@@ -265,3 +301,23 @@ struct unix_sock {
 };
 
 #pragma clang attribute pop
+
+/* What user space hands to the kernel. */
+struct iovec {
+	void *iov_base;
+	u64 iov_len;
+};
+
+struct user_msghdr {
+	void *msg_name;
+	s32 msg_namelen;
+	struct iovec *msg_iov;
+	u64 msg_iovlen;
+};
+
+/* A further word of what a path's number is made of. */
+static __always_inline u64 mix(u64 key, u64 word)
+{
+	key = (key ^ word) * 0x9e3779b97f4a7c15;
+	return key ^ key >> 29;
+}

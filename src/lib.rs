@@ -4,6 +4,7 @@
 //! In the order in which a number travels:
 //!
 //! - [`model`]: the nouns.
+//! - `bpf`: loads what runs in the kernel (`bpf/` beside `src`), for the two that follow.
 //! - `sample`: readers of the live system; hands on a [`model::Snapshot`] a tick.
 //! - `ledger`: who opened it, who used it last and what was said, as the kernel tells.
 //! - [`analyse`]: pure functions; first the difference of two snapshots (a [`model::Tick`]), then the verdict.
@@ -12,8 +13,9 @@
 //! - `cli`: flags as typed, options as meant, one file per verb.
 
 pub mod analyse;
+mod bpf;
 pub mod cli;
-mod ledger;
+pub mod ledger;
 pub mod model;
 pub mod present;
 pub mod sample;

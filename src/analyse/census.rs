@@ -6,10 +6,12 @@
 mod counts;
 mod endings;
 mod listeners;
+mod witnessed;
 
 use crate::model::{
-    Descriptor, Event, EventKind, Gap, Holder, Identity, Kind, Lifetime, LifetimeId, Limit, Population, Process,
-    ProcessId, ProcessKey, Resource, Series, SeriesKey, Sighting, Snapshot, State, Tick, Timestamp, Traffic, Unit,
+    Descriptor, Event, EventKind, Gap, Holder, Identity, Kind, LastUse, Lifetime, LifetimeId, Limit, Population,
+    Process, ProcessId, ProcessKey, Resource, Series, SeriesKey, Sighting, Snapshot, State, Tick, Timestamp, Traffic,
+    Unit,
 };
 use counts::Counts;
 use listeners::Listeners;
@@ -62,6 +64,8 @@ pub struct Census {
     left: HashSet<Identity>,
     /// What was held by a process that a signal killed.
     killed: HashSet<Identity>,
+    /// Closings that were seen as they happened, of what the ticks still have.
+    witnessed: HashMap<LifetimeId, (Timestamp, Option<LastUse>)>,
     /// Lifetimes that end with their process are kept to the end of the watch.
     keeps_ended: bool,
     /// The kernel tells of each process what it held at its end.
@@ -94,6 +98,7 @@ impl Census {
             inherited: HashSet::new(),
             left: HashSet::new(),
             killed: HashSet::new(),
+            witnessed: HashMap::new(),
             keeps_ended: false,
             sees_endings: false,
             listeners: Listeners::default(),
@@ -220,6 +225,7 @@ impl Census {
     /// Takes in what is gone, was opened or has changed.
     fn follow_resources(&mut self, snapshot: &Snapshot, population: &Population, tick: &mut Tick) {
         self.listeners.update(snapshot);
+        self.take_witnessed(snapshot);
         let mut closed = self.forget_ended(snapshot, population);
         // First what is gone: its identity may be another's by now.
         for identity in &snapshot.gone {
@@ -258,7 +264,11 @@ impl Census {
             self.counts.remove(lifetime);
             self.unheld.insert(lifetime.id, (snapshot.at, self.last_at));
         }
+        let mut closed: Vec<Lifetime> = closed.into_iter().map(|it| self.as_witnessed(it)).collect();
+        closed.extend(self.passed(snapshot, tick));
         tick.closed = population.close(closed);
+        tick.used = self.usages(snapshot.used.iter().cloned());
+        tick.stacks.clone_from(&snapshot.stacks);
     }
 
     /// The end of what nobody holds any more: when nobody was first seen to.
@@ -306,18 +316,19 @@ impl Census {
         let is_inherited = self.inherited.contains(&sighting.resource.identity);
         // It carried something before we saw it: so it was open by then.
         let opened = last_active.map_or(at, |active| active.min(at));
+        let witnessed = sighting.opener.as_ref().map(|opener| opener.at.min(at));
         Lifetime {
             id,
             holders: self.holders(sighting),
             accepted_by: self.listeners.accepted(&sighting.resource),
-            opened_after: self.last_at.filter(|_| !is_inherited),
-            opened: self.last_at.map_or(opened, |last| opened.max(last)),
-            opened_exact: false,
+            opened_after: witnessed.or(self.last_at.filter(|_| !is_inherited)),
+            opened: witnessed.unwrap_or_else(|| self.last_at.map_or(opened, |last| opened.max(last))),
+            opened_exact: witnessed.is_some(),
             last_seen: at,
             last_active,
             closed: None,
             ended_with_process: false,
-            opener: None,
+            opener: sighting.opener.clone().map(Box::new),
             last_use: None,
             resource: sighting.resource.clone(),
         }

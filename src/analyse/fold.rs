@@ -1,9 +1,11 @@
 //! All that is known by now, as a fold over ticks. A live view and a replay are this same code: live, ticks come as they
 //! are taken; in a replay the facts come from the recording and only the samples are folded again.
 
-use super::{Analysis, left_open};
+use super::own::Rules;
+use super::{Analysis, culprits, left_open};
 use crate::model::{
-    EventKind, Finding, Population, Report, Series, SeriesKey, Target, Tick, Timestamp, Verdict, VerdictChange,
+    EventKind, FURTHER_STACKS, Finding, Population, Report, STACKS_MAX, Series, SeriesKey, Stack, StackKey, Target,
+    Tick, Timestamp, Usage, Verdict, VerdictChange,
 };
 use std::collections::VecDeque;
 
@@ -23,6 +25,8 @@ const REMEMBERED_MAX: usize = 10_000;
 pub struct Fold {
     report: Report,
     analysis: Analysis,
+    /// What tells the user's own frames.
+    rules: Rules,
     judged_at: Option<Timestamp>,
     /// Restarts that are known beforehand, in a replay.
     restarts: VecDeque<Timestamp>,
@@ -36,14 +40,35 @@ impl Fold {
         Fold { report, ..Fold::default() }
     }
 
-    /// A fold over what a recording holds, its samples still to be [observed](Fold::observe).
-    pub fn replay(facts: Report, series: &[Series]) -> Self {
+    /// The same, with other rules for the user's own frames. To be called before anything is taken in.
+    pub fn with_rules(self, rules: Rules) -> Self {
+        Fold { rules, ..self }
+    }
+
+    /// A fold over what a recording holds, its samples still to be [observed](Fold::observe). The frames of its stacks are
+    /// told by `rules`.
+    pub fn replay(mut facts: Report, series: &[Series], rules: Rules) -> Self {
         let restarts = facts.events.iter().filter(|event| event.kind == EventKind::Restart).map(|event| event.at);
-        let mut fold = Fold { restarts: restarts.collect(), report: facts, ..Fold::default() };
+        let restarts = restarts.collect();
+        let stacks = std::mem::take(&mut facts.stacks);
+        let mut fold = Fold { restarts, report: facts, rules, ..Fold::default() };
+        stacks.into_iter().for_each(|(key, stack)| fold.take_stack(key, stack));
         for series in series {
             fold.analysis.add_series(series);
         }
         fold
+    }
+
+    /// Takes in a stack, with its own frames marked.
+    fn take_stack(&mut self, key: StackKey, mut stack: Stack) {
+        let report = &mut self.report;
+        if report.stacks.len() < STACKS_MAX {
+            self.rules.mark(&mut stack);
+            report.labels.insert(key, self.rules.label(&stack).into());
+            report.stacks.insert(key, stack);
+        } else if report.notes.iter().all(|note| note != FURTHER_STACKS) {
+            report.notes.push(FURTHER_STACKS.to_owned());
+        }
     }
 
     /// Takes in the samples of one moment.
@@ -55,8 +80,17 @@ impl Fold {
         self.analysis.observe(at, values);
     }
 
+    /// Takes in what was learned of last uses since the tick that was taken in last.
+    pub fn learn(&mut self, stacks: &[(StackKey, Stack)], used: &[Usage]) {
+        stacks.iter().for_each(|(key, stack)| self.take_stack(*key, stack.clone()));
+        used.iter().for_each(|usage| self.report.population.learn(usage));
+    }
+
     /// Takes in a tick.
     pub fn apply(&mut self, tick: &Tick) {
+        for (key, stack) in &tick.stacks {
+            self.take_stack(*key, stack.clone());
+        }
         let report = &mut self.report;
         if report.ticks == 0 {
             report.from = tick.at;
@@ -128,6 +162,7 @@ impl Fold {
         let report = &mut self.report;
         report.judged = self.analysis.judge(report.to, &report.population, &report.limits);
         left_open::judge(report);
+        culprits::name(report);
         if report.judged.findings.is_empty() {
             let nothing = Finding::new(Verdict::Undecided, "", "nothing was seen yet");
             report.judged.findings.push(nothing);

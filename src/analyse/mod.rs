@@ -13,11 +13,13 @@
 //! | `views`, `start` | the views of its floor; what rises because it begins |
 //! | `trend`, `season`, `steps` | a rise, what repeats and what shifts, by least squares |
 //! | `limits`, `sentence`, `distribution` | when it breaks; in words; intervals |
+//! | `culprits`, `own` | which code leaked ones share and healthy ones don't; which frames are the user's own |
 //! | `left_open` | what a command that was run left open |
 //! | `ranking` | every process of the machine by what it may be leaking |
 
 mod bins;
 mod census;
+pub mod culprits;
 mod distribution;
 mod falls;
 mod fold;
@@ -26,6 +28,7 @@ mod lifetimes;
 mod limits;
 mod looks;
 mod openings;
+mod own;
 #[cfg(test)]
 mod properties;
 mod ranking;
@@ -42,6 +45,7 @@ mod views;
 
 pub use census::Census;
 pub use fold::Fold;
+pub use own::{RuleError, Rules};
 pub use ranking::{Growth, Ranked, Ranking, Reason};
 
 use crate::model::{Finding, Judged, Limit, Population, Rate, Series, SeriesKey, SeriesReport, Timestamp, Verdict};

@@ -44,6 +44,18 @@ pub(super) fn of_group(found: &GroupJudgement, exhausts: Option<&Exhaustion>, at
 /// What ends the suspicion, for whoever looks on.
 const REFUTED: &str = "They are none if they are closed after all or used again";
 
+/// The same with a further clause, before what refutes it.
+pub(super) fn with_clause(sentence: &str, clause: &str) -> String {
+    let mut clause = clause.to_owned();
+    if let Some(first) = clause.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    match sentence.strip_suffix(REFUTED) {
+        Some(before) => format!("{before}{clause}. {REFUTED}"),
+        None => format!("{sentence}. {clause}"),
+    }
+}
+
 /// Why the open ones stand out.
 fn reason(found: &GroupJudgement) -> String {
     let closed = found.closed;

@@ -111,7 +111,7 @@ pub(super) fn judge(
         }
     }
     for (group, cohort) in &mut cohorts {
-        let closed = population.tallies.get(group).map_or(0, |tally| tally.closed);
+        let closed = population.tallies.groups.get(group).map_or(0, |tally| tally.closed);
         cohort.complete(group, closed);
     }
     let lively = Lively::new(&cohorts);

@@ -11,6 +11,7 @@ use super::session::Session;
 use super::view::{free_name, write_page};
 use super::wake::Schedule;
 use super::{called_as, talk};
+use crate::ledger::{LedgerOptions, SendHook};
 use crate::model::{Report, Verdict};
 use crate::present::live::Live;
 use crate::present::replay::Replay;
@@ -48,6 +49,12 @@ pub(crate) fn run(typed: &DemoArgs) -> Result<u8, Failure> {
         retention: Retention::default(),
         on_leak: None,
         max_cost: None,
+        ledger: Some(LedgerOptions {
+            by_calls: false,
+            with_children: false,
+            send_hook: SendHook::Auto,
+            show_literals: true,
+        }),
     };
     let target = TargetProcesses::named(&ProcFs::system(), &[pid], false)?;
     let recording = Session::create_recording(&file, &options, "demo")?;

@@ -1,8 +1,9 @@
 //! Options as meant: what was typed, checked and with its defaults filled in.
 
-use super::args::{ReadBy, Sampling, Selector};
+use super::args::{Openers, ReadBy, Sampling, Selector, SendsBy};
 use super::error::Failure;
 use super::on_leak::LeakCommand;
+use crate::ledger::{LedgerOptions, SendHook};
 use crate::sample::{
     CgroupPath, Depth, Metric, Pattern, ProcFs, Rule, RuleError, Sampler, Source, TargetProcesses, UnitName,
 };
@@ -39,6 +40,8 @@ pub(crate) struct SamplingOptions {
     pub(crate) on_leak: Option<LeakCommand>,
     /// The share of one core that watching may take.
     pub(crate) max_cost: Option<f64>,
+    /// How the ledger is kept; `None` where it is left out.
+    pub(crate) ledger: Option<LedgerOptions>,
 }
 
 impl SamplingOptions {
@@ -59,7 +62,13 @@ impl SamplingOptions {
         let max_cost = typed.max_cost.as_deref().map(share).transpose()?;
         let on_leak = typed.on_leak.as_deref().map(LeakCommand::parse).transpose()?;
         let source = typed.source.into();
-        Ok(SamplingOptions { every, metrics, source, retention, on_leak, max_cost })
+        let ledger = (!typed.no_ledger).then_some(LedgerOptions {
+            by_calls: typed.openers == Openers::All,
+            with_children: false,
+            send_hook: if typed.sends_by == SendsBy::Calls { SendHook::Calls } else { SendHook::Auto },
+            show_literals: typed.show_literals,
+        });
+        Ok(SamplingOptions { every, metrics, source, retention, on_leak, max_cost, ledger })
     }
 
     /// What reads the target.

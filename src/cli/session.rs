@@ -7,7 +7,8 @@ use super::options::SamplingOptions;
 use super::talk;
 use super::wake::{Schedule, Wake};
 use crate::analyse::{Census, Fold};
-use crate::model::{CommandRun, Event, EventKind, Report, SeriesKey, Snapshot, Tick, Timestamp};
+use crate::ledger::Ledger;
+use crate::model::{CommandRun, Event, EventKind, ProcessId, Report, SeriesKey, Snapshot, Tick, Timestamp};
 use crate::present::live::Live;
 use crate::sample::{ProcFs, Sampler, TargetProcesses, own_cost, own_readings};
 use crate::store::{Backlog, StoreError, Writer, Written};
@@ -29,10 +30,11 @@ const CLOSED: &str = "the descriptors of some of its processes could not be read
 pub(crate) struct Session {
     pub(crate) target: TargetProcesses,
     sampler: Sampler,
-    census: Census,
-    fold: Fold,
+    pub(super) ledger: Option<Ledger>,
+    pub(super) census: Census,
+    pub(super) fold: Fold,
     backlog: Option<Backlog>,
-    clock: Clock,
+    pub(super) clock: Clock,
     shown: String,
     shown_key: Option<SeriesKey>,
     /// Without processes to follow the watch doesn't end with them.
@@ -59,9 +61,11 @@ impl Session {
         shown: &str,
     ) -> Result<Self, Failure> {
         let file = recording.as_ref().map(|writer| writer.path().display().to_string()).unwrap_or_default();
+        let (ledger, notes) = if follows { ledger(options) } else { (None, Vec::new()) };
         Ok(Session {
             target,
             sampler: options.sampler(&ProcFs::system())?,
+            ledger,
             census: Census::new(options.every),
             fold: Fold::new(file, follows.then(|| name.to_owned()), options.every.as_secs_f64()),
             backlog: recording.map(Backlog::new),
@@ -71,7 +75,7 @@ impl Session {
             follows,
             runs: false,
             messages: Vec::new(),
-            notes: Vec::new(),
+            notes,
             command: None,
             budget: Budget::new(options.every, options.max_cost),
             on_leak: options.on_leak.clone().map(OnLeak::start),
@@ -130,7 +134,7 @@ impl Session {
             self.target.adopt(pid);
         }
         let members = self.target.members();
-        let mut snapshot = self.sampler.sample(&members, self.clock.now());
+        let mut snapshot = self.sample(&members);
         if self.target.left_out > 0 {
             snapshot.unseen.push(format!("{} processes are beyond what is followed at once", self.target.left_out));
         }
@@ -160,6 +164,9 @@ impl Session {
         self.fold.apply(&tick);
         // The last tick of a process is judged whatever the schedule of judging says.
         let verdict = if has_just_ended || !alive || self.fold.is_due() { self.fold.judge() } else { None };
+        let suspected = self.ask_of_suspects();
+        tick.used.extend(suspected.used);
+        tick.stacks.extend(suspected.stacks);
         if let Some(on_leak) = &mut self.on_leak {
             on_leak.judged(self.fold.report());
             self.messages.extend(on_leak.complaints());
@@ -185,6 +192,18 @@ impl Session {
         }
         live.tick(self.fold.report(), value)?;
         Ok(alive)
+    }
+
+    /// Reads the target, with what the ledger knows of it. Whoever is new is followed before anything of it is read, so that what
+    /// it opens from then on is seen by one or by the other.
+    fn sample(&mut self, members: &[ProcessId]) -> Snapshot {
+        let unseen = self.ledger.as_mut().map(|ledger| ledger.follow(members)).unwrap_or_default();
+        let mut snapshot = self.sampler.sample(members, self.clock.now());
+        snapshot.unseen.extend(unseen);
+        if let Some(ledger) = &mut self.ledger {
+            ledger.attend(&mut snapshot, self.clock.now());
+        }
+        snapshot
     }
 
     /// The command as it stands now, where that is news: it has started or ended, or more of it could not be seen.
@@ -235,9 +254,14 @@ impl Session {
     /// What was seen, judged at the end; and the number of ticks that never got into the recording. Waits for the commands
     /// of `--on-leak` that are owed, each within its limit.
     pub(crate) fn finish(mut self) -> (Report, u64) {
-        let verdict = self.fold.judge();
+        // What is suspected only now is asked after, and may be named by it.
+        let mut verdicts: Vec<_> = self.fold.judge().into_iter().collect();
+        let learned = self.ask_of_suspects();
+        if !learned.used.is_empty() {
+            verdicts.extend(self.fold.judge());
+        }
         if let Some(backlog) = &mut self.backlog
-            && let Err(error) = backlog.drain(verdict)
+            && let Err(error) = backlog.drain(verdicts, learned.used, learned.stacks)
         {
             talk(&format!("unclosed: the last verdict is not in the recording: {error}"));
         }
@@ -281,10 +305,24 @@ impl Session {
     }
 }
 
+/// The ledger, where it can be kept here; why not, where it can't.
+fn ledger(options: &SamplingOptions) -> (Option<Ledger>, Vec<String>) {
+    let Some(how) = options.ledger else { return (None, Vec::new()) };
+    match Ledger::attach(ProcFs::system().root(), how) {
+        Ok(ledger) => (Some(ledger), Vec::new()),
+        Err(why) => (
+            None,
+            vec![format!(
+                "who opened what, and who used it last, can't be seen: {why}. `unclosed doctor` tells what it takes."
+            )],
+        ),
+    }
+}
+
 /// Wall-clock time that never runs backwards: it follows the monotonic clock, and jumps forward with the wall clock where
 /// the machine was suspended or its clock was set.
 #[derive(Debug)]
-struct Clock {
+pub(super) struct Clock {
     started: Instant,
     anchor: Timestamp,
     set_back: bool,
@@ -299,7 +337,7 @@ impl Clock {
         Clock { started: Instant::now(), anchor: wall(), set_back: false, notes: Vec::new() }
     }
 
-    fn now(&mut self) -> Timestamp {
+    pub(super) fn now(&mut self) -> Timestamp {
         let at = self.anchor + self.started.elapsed();
         let ahead = wall().seconds_since(at);
         if ahead > CLOCK_SLACK.as_secs_f64() {

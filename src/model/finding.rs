@@ -88,6 +88,12 @@ pub struct Finding {
     pub confidence: Option<f64>,
     /// The limit that is reached first.
     pub exhausts: Option<Exhaustion>,
+    /// The code that opened most of the leaked ones, as `report_export (app.py:88)`; `None` where no code opened most of them.
+    #[serde(default)]
+    pub opener: Option<String>,
+    /// The code that used most of them last, likewise.
+    #[serde(default)]
+    pub last_use: Option<String>,
     /// The leaked resources, by their ids in `resources`.
     pub evidence: Vec<String>,
     /// The steps that led to it, each with its figures.
@@ -108,6 +114,8 @@ impl Finding {
             rate_high: None,
             confidence: None,
             exhausts: None,
+            opener: None,
+            last_use: None,
             evidence: Vec::new(),
             steps: Vec::new(),
         }

@@ -19,6 +19,7 @@ mod series;
 mod snapshot;
 mod splitmix;
 mod stack;
+mod tally;
 mod tick;
 mod time;
 
@@ -28,7 +29,7 @@ pub use detail::{Detail, PipeEnd};
 pub use finding::{Exhaustion, Finding, Rate, Verdict};
 pub use holdings::{HoldingProcess, MachineSnapshot, ProcessHoldings};
 pub use lifetime::{Holder, Lifetime, LifetimeId};
-pub use population::{Group, Population, Tally};
+pub use population::Population;
 pub use probe::{Capability, Container, Diagnosis, Lack, Probe, ProbedTarget, Runtime, Setting, Source, Way, Works};
 pub use process::{Process, ProcessId, ProcessKey};
 pub use report::{Judged, Report, SeriesReport, Target, VerdictChange};
@@ -36,6 +37,7 @@ pub use resource::{Access, Activity, Identity, Kind, Resource, SocketType, State
 pub use series::{Gap, Limit, Points, Series, SeriesKey, Unit};
 pub use snapshot::{Descriptor, Ending, HeldAtEnd, Passed, Reading, Sighting, Snapshot, Witnessed};
 pub(crate) use splitmix::splitmix64;
-pub use stack::{Frame, LastUse, Message, Stack, StackKey, Use, Via, Whereabouts};
+pub use stack::{FURTHER_STACKS, Frame, LastUse, Message, STACKS_MAX, Stack, StackKey, Use, Via, Whereabouts};
+pub use tally::{CodeGroup, Group, KnownGroups, Part, Tallies, Tally};
 pub use tick::{Closing, Cost, Event, EventKind, Tick, Traffic, Usage};
 pub use time::{Timestamp, duration_words};

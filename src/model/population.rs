@@ -1,60 +1,13 @@
 //! Every lifetime so far: the open ones each, the closed ones as totals and a bounded uniform sample.
 
 use super::splitmix::splitmix64;
-use super::{Closing, Kind, Lifetime, LifetimeId, Tick};
-use std::collections::{BTreeMap, BTreeSet};
+use super::tally::{KnownGroups, Tallies};
+use super::{Closing, LastUse, Lifetime, LifetimeId, Tick, Usage};
+use std::collections::BTreeMap;
 
 /// How many closed lifetimes are kept as rows: the healthy ones that leaked ones are held against. 10,000 give a
 /// quantile of 99% to within 0.2 points and cost some 3 MB in memory and on disk.
 const SAMPLE_MAX: usize = 10_000;
-
-/// How many groups are told apart; what would be a further one is counted under its kind with no endpoint.
-const GROUPS_MAX: usize = 4_096;
-
-/// Lifetimes that are judged by the same yardstick.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Group {
-    /// Their kind.
-    pub kind: Kind,
-    /// What they are connected to (`10.0.0.5:5432`), the listener that accepted them (`accepted 0.0.0.0:80`), a
-    /// file's folder; empty for the rest.
-    pub endpoint: String,
-}
-
-/// All of a group, by numbers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Opened since the recording began, those that were there before it included.
-    pub opened: u64,
-    /// Closed since, by the program; what ended with a process is not among them.
-    pub closed: u64,
-}
-
-impl Tally {
-    /// What a tick adds, by group. `known` are the groups that are told apart so far: whoever counts a run of ticks keeps
-    /// it from one to the next, so that memory and the recording count alike.
-    pub fn of(tick: &Tick, known: &mut BTreeSet<Group>) -> BTreeMap<Group, Tally> {
-        let mut group_of = |lifetime: &Lifetime| {
-            let mut group = lifetime.group();
-            if !known.contains(&group) {
-                if known.len() >= GROUPS_MAX {
-                    group.endpoint.clear();
-                }
-                known.insert(group.clone());
-            }
-            group
-        };
-        let mut tallies: BTreeMap<Group, Tally> = BTreeMap::new();
-        for lifetime in &tick.opened {
-            tallies.entry(group_of(lifetime)).or_default().opened += 1;
-        }
-        // What the kernel closed, late or not, is no yardstick for what the program closes.
-        for closing in tick.closed.iter().filter(|closing| !closing.lifetime.ended_with_process) {
-            tallies.entry(group_of(&closing.lifetime)).or_default().closed += 1;
-        }
-        tallies
-    }
-}
 
 /// What has been open so far.
 #[derive(Clone, Debug, Default)]
@@ -63,24 +16,22 @@ pub struct Population {
     pub open: BTreeMap<LifetimeId, Lifetime>,
     /// A uniform sample, at most [`SAMPLE_MAX`], of those that were closed.
     pub closed: BTreeMap<LifetimeId, Lifetime>,
-    /// Totals by group; they count every lifetime, sampled or not.
-    pub tallies: BTreeMap<Group, Tally>,
+    /// Totals; they count every lifetime, sampled or not.
+    pub tallies: Tallies,
     /// How many lifetimes ended by being closed, whatever their group.
     pub closed_total: u64,
     sample: Vec<LifetimeId>,
-    groups: BTreeSet<Group>,
+    groups: KnownGroups,
 }
 
 impl Population {
-    /// How many groups are told apart by whoever counts them.
-    pub(crate) const GROUPS_MAX: usize = GROUPS_MAX;
-
     /// A population read back from a recording.
-    pub fn restore(open: Vec<Lifetime>, closed: Vec<Lifetime>, tallies: BTreeMap<Group, Tally>) -> Self {
+    pub fn restore(open: Vec<Lifetime>, closed: Vec<Lifetime>, tallies: impl Into<Tallies>) -> Self {
+        let tallies = tallies.into();
         Population {
-            closed_total: tallies.values().map(|tally| tally.closed).sum(),
+            closed_total: tallies.closed(),
             sample: closed.iter().map(|lifetime| lifetime.id).collect(),
-            groups: tallies.keys().cloned().collect(),
+            groups: KnownGroups::of(&tallies),
             open: open.into_iter().map(|lifetime| (lifetime.id, lifetime)).collect(),
             closed: closed.into_iter().map(|lifetime| (lifetime.id, lifetime)).collect(),
             tallies,
@@ -89,16 +40,9 @@ impl Population {
 
     /// Takes a tick in. Ticks come in the order of their times; closings were made by [`Population::close`].
     pub fn apply(&mut self, tick: &Tick) {
-        for (group, added) in Tally::of(tick, &mut self.groups) {
-            let tally = self.tallies.entry(group).or_default();
-            tally.opened += added.opened;
-            tally.closed += added.closed;
-        }
-        for lifetime in &tick.opened {
-            self.open.insert(lifetime.id, lifetime.clone());
-        }
-        for lifetime in &tick.changed {
-            self.open.insert(lifetime.id, lifetime.clone());
+        self.tallies.add(Tallies::of(tick, &mut self.groups));
+        for lifetime in tick.opened.iter().chain(&tick.changed) {
+            self.put(lifetime);
         }
         for traffic in &tick.traffic {
             if let Some(lifetime) = self.open.get_mut(&traffic.id) {
@@ -106,25 +50,50 @@ impl Population {
                 lifetime.last_active = traffic.last_active;
             }
         }
+        tick.used.iter().for_each(|usage| self.learn(usage));
         for closing in &tick.closed {
-            let lifetime = &closing.lifetime;
-            if lifetime.ended_with_process && lifetime.closed.is_none() {
-                self.open.insert(lifetime.id, lifetime.clone());
-                continue;
-            }
-            self.open.remove(&lifetime.id);
-            if lifetime.ended_with_process {
-                continue;
-            }
-            self.closed_total += 1;
-            if let Some(evicted) = closing.evicted {
-                self.closed.remove(&evicted);
-                self.sample.retain(|id| *id != evicted);
-            }
-            if closing.kept {
-                self.sample.push(lifetime.id);
-                self.closed.insert(lifetime.id, lifetime.clone());
-            }
+            self.end(closing);
+        }
+    }
+
+    /// Takes in what is known of a last use.
+    pub fn learn(&mut self, usage: &Usage) {
+        if let Some(lifetime) = self.open.get_mut(&usage.id) {
+            let known = lifetime.last_use.take();
+            lifetime.last_use = LastUse::following(known, Some(Box::new(usage.last.clone())));
+        }
+    }
+
+    /// Puts an open one in, in the place of what it was before.
+    fn put(&mut self, lifetime: &Lifetime) {
+        let known = self.open.remove(&lifetime.id);
+        self.open.insert(lifetime.id, with_what_was_known(lifetime, known));
+    }
+
+    fn end(&mut self, closing: &Closing) {
+        let lifetime = &closing.lifetime;
+        if lifetime.ended_with_process && lifetime.closed.is_none() {
+            self.put(lifetime);
+            return;
+        }
+        let known = self.open.remove(&lifetime.id);
+        if lifetime.ended_with_process {
+            return;
+        }
+        self.closed_total += 1;
+        if closing.kept {
+            self.closed.insert(lifetime.id, with_what_was_known(lifetime, known));
+        }
+        let slot = closing.evicted.and_then(|evicted| {
+            self.closed.remove(&evicted);
+            self.sample.iter().position(|id| *id == evicted)
+        });
+        match slot {
+            // In its very slot, as it was decided.
+            Some(slot) if closing.kept => self.sample[slot] = lifetime.id,
+            Some(slot) => drop(self.sample.swap_remove(slot)),
+            None if closing.kept => self.sample.push(lifetime.id),
+            None => {}
         }
     }
 
@@ -171,10 +140,17 @@ impl Population {
     }
 }
 
+/// The lifetime with what was known of its last use and isn't told again.
+fn with_what_was_known(lifetime: &Lifetime, known: Option<Lifetime>) -> Lifetime {
+    let mut lifetime = lifetime.clone();
+    lifetime.last_use = LastUse::following(known.and_then(|known| known.last_use), lifetime.last_use);
+    lifetime
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Identity, Resource, Timestamp};
+    use crate::model::{Identity, Kind, Resource, Timestamp};
 
     fn lifetime(id: u64) -> Lifetime {
         Lifetime {

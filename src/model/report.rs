@@ -85,6 +85,8 @@ pub struct Report {
     pub population: Population,
     /// The code that openers and last uses name.
     pub stacks: BTreeMap<StackKey, Stack>,
+    /// What each of them is called: by the frame that matters, as `report_export (app.py:88)`.
+    pub labels: BTreeMap<StackKey, Box<str>>,
     /// The limits in force at the end.
     pub limits: Vec<Limit>,
     /// What happened meanwhile.

@@ -6,6 +6,14 @@ use super::Timestamp;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StackKey(pub u32);
 
+/// Stacks that a recording holds at the most. A program has some hundred ways to a connection; one that makes up code as it
+/// runs may have any number.
+pub const STACKS_MAX: usize = 10_000;
+
+/// What is said where there were more.
+pub const FURTHER_STACKS: &str =
+    "more than 10,000 different stacks were seen: what the further ones opened or used last has no line of code";
+
 /// What was being run at one moment, innermost frame first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Stack {
@@ -105,6 +113,29 @@ pub struct LastUse {
     pub messages: Vec<Message>,
     /// Where that thread is now; `None` unless it is under suspicion.
     pub whereabouts: Option<Whereabouts>,
+}
+
+impl LastUse {
+    /// What is known after `newer` was told. Of the same use it keeps what was said and where the thread is, where that is
+    /// not told again.
+    pub fn following(known: Option<Box<LastUse>>, newer: Option<Box<LastUse>>) -> Option<Box<LastUse>> {
+        let (known, mut newer) = match (known, newer) {
+            (Some(known), Some(newer)) => (known, newer),
+            (known, newer) => return newer.or(known),
+        };
+        if known.by == newer.by {
+            if newer.messages.is_empty() {
+                newer.messages = known.messages;
+            }
+            newer.whereabouts = newer.whereabouts.or(known.whereabouts);
+        }
+        Some(newer)
+    }
+
+    /// The last message that says what the connection was for.
+    pub fn last_useful(&self) -> Option<&Message> {
+        self.messages.iter().rev().find(|message| message.useful)
+    }
 }
 
 impl Stack {

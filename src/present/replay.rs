@@ -2,7 +2,7 @@
 
 use super::text::moment;
 use super::window::Window;
-use crate::analyse::Fold;
+use crate::analyse::{Fold, Rules};
 use crate::model::{Finding, LifetimeId, Points, Report, Series, SeriesKey, Timestamp, Unit, Verdict};
 use crate::store::input::{self, Input, InputError, InputOptions};
 use crate::store::lifetimes::Lifetimes;
@@ -48,6 +48,8 @@ pub struct Replay {
     /// Its series, in the order of their keys.
     pub series: Vec<Series>,
     samples: Samples,
+    /// What tells the user's own frames.
+    rules: Rules,
     /// The part of it that was judged; `None` for all of it.
     window: Option<Window>,
 }
@@ -86,13 +88,18 @@ impl Samples {
 impl Replay {
     /// Reads the file and judges it; `-` is what comes on standard input.
     pub fn open(file: &Path, options: InputOptions) -> Result<Self, ReplayError> {
+        Self::open_by_rules(file, options, Rules::default())
+    }
+
+    /// The same, by other rules for the user's own frames.
+    pub fn open_by_rules(file: &Path, options: InputOptions, rules: Rules) -> Result<Self, ReplayError> {
         let path = if file == Path::new("-") { Path::new("/dev/stdin") } else { file };
         let mut replay = if is_stream(path) {
             Self::of_input(input::read(path, options).map_err(not_a_recording)?)?
         } else {
             match input::read_if_text(path, options)? {
                 Some(input) => Self::of_input(input)?,
-                None => Self::of_recording(path)?,
+                None => Self::of_recording(path, rules)?,
             }
         };
         // A file is an argument: what it calls itself is not what the reader called it.
@@ -100,12 +107,12 @@ impl Replay {
         Ok(replay)
     }
 
-    fn of_recording(path: &Path) -> Result<Self, ReplayError> {
+    fn of_recording(path: &Path, rules: Rules) -> Result<Self, ReplayError> {
         let recording = Recording::open(path)?;
         let series = recording.series()?;
         let mut facts = recording.facts()?;
         facts.population = recording.population()?;
-        let replay = Self::judged(facts, series, Samples::Recording(recording), None)?;
+        let replay = Self::judged(facts, series, Samples::Recording(recording), rules, None)?;
         // Whoever reads what follows may take an hour over it; the recorder goes on meanwhile.
         if let Samples::Recording(recording) = &replay.samples {
             recording.release()?;
@@ -133,7 +140,7 @@ impl Replay {
             ..Report::default()
         };
         let series = vec![Series { key: SeriesKey(1), name: "value".into(), unit: Unit::Count, process: None }];
-        Self::judged(facts, series, Samples::Text { times, columns: vec![values] }, None)
+        Self::judged(facts, series, Samples::Text { times, columns: vec![values] }, Rules::default(), None)
     }
 
     fn of_lifetimes(lifetimes: Lifetimes) -> Result<Self, ReplayError> {
@@ -147,7 +154,7 @@ impl Replay {
             notes,
             ..Report::default()
         };
-        Self::judged(facts, series, Samples::Text { times, columns }, None)
+        Self::judged(facts, series, Samples::Text { times, columns }, Rules::default(), None)
     }
 
     /// Judges what is known, by the samples of the window where there is one.
@@ -155,9 +162,10 @@ impl Replay {
         facts: Report,
         series: Vec<Series>,
         samples: Samples,
+        rules: Rules,
         window: Option<Window>,
     ) -> Result<Self, ReplayError> {
-        let mut fold = Fold::replay(facts, &series);
+        let mut fold = Fold::replay(facts, &series, rules.clone());
         samples.for_each_tick(&series, |at, values| {
             if window.is_none_or(|window| window.contains(at)) {
                 fold.observe(at, values);
@@ -166,12 +174,12 @@ impl Replay {
         fold.judge();
         let mut report = fold.into_report();
         name_evidence(&mut report);
-        Ok(Replay { report, series, samples, window })
+        Ok(Replay { report, series, samples, rules, window })
     }
 
     /// The same, judged by what lies in a window alone. Fails where no tick does.
     pub fn within(self, window: Window) -> Result<Self, ReplayError> {
-        let Replay { report, mut series, samples, .. } = self;
+        let Replay { report, mut series, samples, rules, .. } = self;
         let mut measured = HashSet::new();
         let (mut first, mut last, mut ticks) = (None, None, 0);
         samples.for_each_tick(&series, |at, values| {
@@ -194,7 +202,7 @@ impl Replay {
         };
         let forgotten = window.forgotten(&report);
         let facts = Report { from, to, ticks, ..window.cut(report, limits) };
-        let mut replay = Self::judged(facts, series, samples, Some(window))?;
+        let mut replay = Self::judged(facts, series, samples, rules, Some(window))?;
         let is_clean = replay.report.verdict().is_some_and(|finding| finding.kind == Verdict::Clean);
         if forgotten > 0 && is_clean {
             let text =

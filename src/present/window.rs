@@ -3,8 +3,11 @@
 //! What was opened after the stretch was not there, what was closed after it was still open, and what was closed before
 //! it is out. Of a resource that changed after it, what it was at its end is unknown, and is left unknown.
 
-use crate::model::{Activity, Gap, Lifetime, LifetimeId, Limit, Population, Report, Tally, Timestamp, VerdictChange};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::model::{
+    Activity, Gap, KnownGroups, LastUse, Lifetime, LifetimeId, Limit, Population, Report, Tallies, Timestamp,
+    VerdictChange,
+};
+use std::collections::BTreeSet;
 
 /// From one moment to another, both in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +65,7 @@ impl Window {
             history: self.cut_history(&report.history),
             events: report.events.into_iter().filter(|event| self.contains(event.at)).collect(),
             population,
+            stacks: report.stacks,
             limits,
             notes,
             file: report.file,
@@ -86,14 +90,17 @@ impl Window {
     /// Tallies count what is there to be counted: the rows.
     fn cut_population(&self, population: &Population, from: Timestamp) -> Population {
         let (mut open, mut closed) = (Vec::new(), Vec::new());
-        let mut tallies: BTreeMap<_, Tally> = BTreeMap::new();
+        let (mut tallies, mut known) = (Tallies::default(), KnownGroups::default());
         let mut seen: BTreeSet<LifetimeId> = BTreeSet::new();
         for lifetime in population.open.values().chain(population.closed.values()) {
             let Some(lifetime) = self.cut_lifetime(lifetime, from).filter(|it| seen.insert(it.id)) else { continue };
-            let tally = tallies.entry(lifetime.group()).or_default();
-            tally.opened += 1;
-            tally.closed += u64::from(lifetime.closed.is_some());
-            if lifetime.closed.is_some() { closed.push(lifetime) } else { open.push(lifetime) }
+            tallies.count_opened(&lifetime, &mut known);
+            if lifetime.closed.is_some() {
+                tallies.count_closed(&lifetime, &mut known);
+                closed.push(lifetime);
+            } else {
+                open.push(lifetime);
+            }
         }
         Population::restore(open, closed, tallies)
     }
@@ -115,6 +122,7 @@ impl Window {
             it.opened_after = None;
             it.opened_exact = false;
         }
+        it.last_use = it.last_use.and_then(|last| self.cut_last_use(*last)).map(Box::new);
         if it.last_seen > self.until {
             it.last_seen = self.until;
             it.last_active = it.last_active.filter(|active| *active <= self.until);
@@ -123,12 +131,20 @@ impl Window {
         }
         Some(it)
     }
+
+    /// A last use as it was known then; what came before one that came later is unknown.
+    fn cut_last_use(&self, mut last: LastUse) -> Option<LastUse> {
+        last.messages.retain(|message| message.at <= self.until);
+        last.whereabouts = last.whereabouts.filter(|now| now.at <= self.until);
+        (last.by.at <= self.until).then_some(last)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Identity, Kind, Resource, State};
+    use crate::model::{Identity, Kind, Message, Part, Resource, StackKey, State, Use, Whereabouts};
+    use std::collections::BTreeMap;
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp(seconds * 1_000_000)
@@ -178,6 +194,29 @@ mod tests {
         let still = &cut.open[&LifetimeId(5)];
         assert!(still.is_older_than_recording() && still.opened == at(50), "{still:?}");
         assert_eq!(still.resource.state, Some(State::Established));
+    }
+
+    #[test]
+    fn what_was_said_later_is_not_told() {
+        let by = |key, seconds| Use { stack: Some(StackKey(key)), thread: "t".into(), tid: 1, at: at(seconds) };
+        let message = |seconds| Message { at: at(seconds), text: "SELECT 1".into(), useful: false };
+        let whereabouts = Some(Whereabouts { at: at(300), stack: None, words: "waits".into() });
+        let used = |id, seconds, closed| Lifetime {
+            opener: Some(Box::new(by(1, 110))),
+            last_use: Some(Box::new(LastUse {
+                by: by(2, seconds),
+                messages: vec![message(150), message(250)],
+                whereabouts: whereabouts.clone(),
+            })),
+            ..lifetime(id, 110, closed)
+        };
+        let cut = cut(vec![used(1, 150, None), used(2, 250, None), used(3, 150, Some(160))], 100, 200);
+        let last = cut.open[&LifetimeId(1)].last_use.as_deref().expect("it was used by then");
+        assert_eq!((last.messages.len(), last.whereabouts.is_none()), (1, true));
+        assert!(cut.open[&LifetimeId(2)].last_use.is_none() && cut.open[&LifetimeId(2)].opener.is_some());
+        let counts = cut.tallies.code.iter().map(|(it, tally)| (it.part, it.stack, tally.opened, tally.closed));
+        let expected = [(Part::Opener, Some(StackKey(1)), 3, 1), (Part::LastUse, Some(StackKey(2)), 0, 1)];
+        assert_eq!(counts.collect::<Vec<_>>(), expected);
     }
 
     #[test]

@@ -31,11 +31,12 @@ pub use resolve::Resolver;
 pub use target::{CommandPattern, Pattern, Rule, RuleError, TargetProcesses};
 pub use way::{Source, SourceError};
 
+use crate::bpf::Unavailable;
 use crate::model::{Identity, Process, ProcessId, Reading, Sighting, Snapshot, Timestamp, Unit};
 use closed::{Around, ClosedProcesses};
 use descriptors::inotify_limits;
 use holdings::Holdings;
-use iterator::{LastLook, Unavailable};
+use iterator::LastLook;
 use memory::Memory;
 use metrics::MetricWorkers;
 use std::collections::{HashMap, HashSet};
@@ -205,8 +206,9 @@ impl Sampler {
         let changes = self.holdings.changes();
         for identity in changes.touched {
             let holders = self.holdings.holders(identity);
-            if let Some(resource) = holders.iter().find_map(|holder| self.way.resource(holder)) {
-                snapshot.sightings.push(Sighting { resource, holders: holders.to_vec(), object: None, opener: None });
+            let found = holders.iter().find_map(|holder| Some((self.way.resource(holder)?, self.way.object(holder))));
+            if let Some((resource, object)) = found {
+                snapshot.sightings.push(Sighting { resource, holders: holders.to_vec(), object, opener: None });
             }
         }
         (snapshot.unheld, snapshot.gone) = (changes.unheld, changes.gone);

@@ -182,6 +182,12 @@ impl Pass {
         })
     }
 
+    /// Where the kernel has what a descriptor refers to: a socket, or an open file.
+    pub(super) fn object(&self, holder: &Descriptor) -> Option<u64> {
+        let row = self.known.get(&holder.process.pid)?.row(holder.fd)?;
+        Some(if row.kind() == FileKind::Socket { row.private_data() } else { row.file() })
+    }
+
     /// The watches of all inotify instances that are open, each instance once; `None` where one could not be asked, and
     /// where there is none.
     pub(super) fn inotify_watches(&self) -> Option<u64> {

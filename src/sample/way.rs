@@ -7,11 +7,12 @@
 //! | a walk with `/proc/PID/net` | the same | no bytes, no silence, no peers of Unix sockets |
 
 use super::holdings::Holdings;
-use super::iterator::{FileIterator, Unavailable};
+use super::iterator::FileIterator;
 use super::join::Join;
 use super::pass::Pass;
 use super::procfs::{ProcFs, ReadError};
 use super::sockets::Outside;
+use crate::bpf::Unavailable;
 use crate::model::{Descriptor, ProcessId, Resource, Timestamp};
 use std::path::Path;
 
@@ -83,6 +84,14 @@ impl Way {
         match self {
             Way::Pass(pass) => pass.resource(holder),
             Way::Join(join) => join.resource(holder),
+        }
+    }
+
+    /// Where the kernel has it; `None` where only its own iterator could tell.
+    pub(super) fn object(&self, holder: &Descriptor) -> Option<u64> {
+        match self {
+            Way::Pass(pass) => pass.object(holder),
+            Way::Join(_) => None,
         }
     }
 

@@ -1,9 +1,12 @@
 //! A recording whose disk may be full: ticks that it refused wait in memory and are written, in order, when there is room.
 
 use super::error::StoreError;
+use super::gone::Gone;
 use super::writer::{NOTES_MAX, Writer};
-use crate::model::{Gap, Group, LifetimeId, Tally, Tick, Timestamp, VerdictChange};
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use crate::model::{
+    Gap, LastUse, Lifetime, LifetimeId, Stack, StackKey, Tallies, Tick, Timestamp, Usage, VerdictChange,
+};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::Path;
 
 /// Ticks that wait at most: a day at 5 s.
@@ -38,7 +41,7 @@ struct Owed {
     tick: Tick,
     verdicts: Vec<VerdictChange>,
     /// Counted when the tick came, so that lifetimes may be left out of it later.
-    tallies: BTreeMap<Group, Tally>,
+    tallies: Tallies,
     /// The first tick whose values were given up.
     lost_since: Option<Timestamp>,
 }
@@ -89,16 +92,25 @@ impl Backlog {
         }
     }
 
-    /// Writes what waits until nothing does, or until the recording refuses: the end of a watch. `verdict` is what is said
-    /// then, where that is something else than before.
+    /// Writes what waits until nothing does, or until the recording refuses: the end of a watch. The verdicts are what is said
+    /// then, where that is something else than before; the rest is what was learned after the last tick.
     ///
     /// # Errors
-    /// Where nothing waits and the verdict can't be written.
-    pub fn drain(&mut self, verdict: Option<VerdictChange>) -> Result<(), StoreError> {
-        match (self.waiting.back_mut(), verdict) {
-            (Some(last), verdict) => last.verdicts.extend(verdict),
-            (None, Some(verdict)) => self.writer.append_verdicts(&[verdict])?,
-            (None, None) => {}
+    /// Where nothing waits and these can't be written.
+    pub fn drain(
+        &mut self,
+        verdicts: Vec<VerdictChange>,
+        used: Vec<Usage>,
+        stacks: Vec<(StackKey, Stack)>,
+    ) -> Result<(), StoreError> {
+        match self.waiting.back_mut() {
+            Some(last) => {
+                self.lifetimes += used.len();
+                last.verdicts.extend(verdicts);
+                last.tick.used.extend(used);
+                last.tick.stacks.extend(stacks);
+            }
+            None => self.writer.append_late(&verdicts, &used, &stacks)?,
         }
         while let Some(Ok(())) = self.write_oldest() {}
         Ok(())
@@ -146,8 +158,8 @@ impl Backlog {
 
 impl Owed {
     fn lifetimes(&self) -> usize {
-        let Tick { opened, changed, traffic, closed, .. } = &self.tick;
-        opened.len() + changed.len() + traffic.len() + closed.len()
+        let Tick { opened, changed, traffic, used, closed, .. } = &self.tick;
+        opened.len() + changed.len() + traffic.len() + used.len() + closed.len()
     }
 
     /// Takes the next tick in: only the values and gaps of the earlier one are lost, and that is told as a gap.
@@ -160,7 +172,7 @@ impl Owed {
             added,
             values,
             opened,
-            changed,
+            mut changed,
             traffic,
             used,
             closed,
@@ -184,11 +196,9 @@ impl Owed {
         tick.ended.extend(ended);
         tick.added.extend(added);
         tick.values = values;
+        tick.used = joined_uses(std::mem::take(&mut tick.used), &mut changed, used);
         tick.opened.extend(opened);
         tick.changed.extend(changed);
-        let used_again: HashSet<LifetimeId> = used.iter().map(|it| it.id).collect();
-        tick.used.retain(|it| !used_again.contains(&it.id));
-        tick.used.extend(used);
         tick.closed.extend(closed);
         tick.stacks.extend(stacks);
         let reason = "the recording could not be written for too long".to_owned();
@@ -202,11 +212,7 @@ impl Owed {
         tick.every = every.or(tick.every);
         tick.command = command.or(tick.command.take());
         self.verdicts.extend(next.verdicts);
-        for (group, added) in next.tallies {
-            let tally = self.tallies.entry(group).or_default();
-            tally.opened += added.opened;
-            tally.closed += added.closed;
-        }
+        self.tallies.add(next.tallies);
     }
 
     /// Leaves out what writing the tick would put in and take out again: earlier states of what has changed since, and
@@ -218,25 +224,18 @@ impl Owed {
         changed.reverse();
         changed.retain(|lifetime| seen.insert(lifetime.id));
         changed.reverse();
-        let mut gone: HashSet<LifetimeId> = HashSet::new();
-        for closing in &tick.closed {
-            gone.extend(closing.evicted);
-            if !closing.kept {
-                gone.insert(closing.lifetime.id);
-            }
-        }
-        changed.retain(|lifetime| !gone.contains(&lifetime.id));
+        let gone = Gone::of(tick);
+        changed.retain(|lifetime| !gone.has(lifetime.id));
         tick.changed = changed;
-        tick.traffic.retain(|traffic| !gone.contains(&traffic.id));
-        let here: HashSet<LifetimeId> =
-            tick.opened.iter().map(|lifetime| lifetime.id).filter(|id| gone.contains(id)).collect();
-        tick.opened.retain(|lifetime| !here.contains(&lifetime.id));
+        tick.traffic.retain(|traffic| !gone.has(traffic.id));
+        tick.used.retain(|usage| !gone.has(usage.id));
+        tick.opened.retain(|lifetime| !gone.has(lifetime.id));
         for closing in &mut tick.closed {
-            closing.kept &= !gone.contains(&closing.lifetime.id);
+            closing.kept &= !gone.has(closing.lifetime.id);
             // A row that never was needs not be taken out; another that it replaces is still to go.
-            closing.evicted = closing.evicted.filter(|id| !here.contains(id));
+            closing.evicted = closing.evicted.filter(|id| !gone.is_unwritten(*id));
         }
-        tick.closed.retain(|closing| closing.evicted.is_some() || !here.contains(&closing.lifetime.id));
+        tick.closed.retain(|closing| closing.evicted.is_some() || !gone.is_unwritten(closing.lifetime.id));
         let mut known = HashSet::new();
         tick.notes.retain(|note| known.insert(note.clone()));
         // The writer keeps no more, and one further note makes it say so.
@@ -244,10 +243,27 @@ impl Owed {
     }
 }
 
+/// The last uses that two ticks tell, one of each lifetime. Where the later one tells of it among what has changed, it is
+/// put there, for these are written first.
+fn joined_uses(earlier: Vec<Usage>, changed: &mut [Lifetime], later: Vec<Usage>) -> Vec<Usage> {
+    let mut known: HashMap<LifetimeId, Box<LastUse>> =
+        earlier.into_iter().map(|usage| (usage.id, Box::new(usage.last))).collect();
+    for lifetime in changed {
+        if let Some(earlier) = known.remove(&lifetime.id) {
+            lifetime.last_use = LastUse::following(Some(earlier), lifetime.last_use.take());
+        }
+    }
+    for usage in later {
+        let last = LastUse::following(known.remove(&usage.id), Some(Box::new(usage.last)));
+        known.extend(last.map(|last| (usage.id, last)));
+    }
+    known.into_iter().map(|(id, last)| Usage { id, last: *last }).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Activity, Event, EventKind, Lifetime, Population, ProcessKey, Traffic};
+    use crate::model::{Activity, Event, EventKind, Message, Population, ProcessKey, Traffic, Use};
     use crate::store::tests::{at, named, open, tick};
     use crate::store::{Recording, Retention};
     use std::time::Duration;
@@ -255,6 +271,10 @@ mod tests {
     fn backlog(folder: &Path) -> Backlog {
         let path = folder.join("r.unclosed");
         Backlog::new(Writer::create(&path, Duration::from_secs(1), "test", Retention::default()).expect("created"))
+    }
+
+    fn end(backlog: &mut Backlog, verdict: Option<VerdictChange>) -> Result<(), StoreError> {
+        backlog.drain(verdict.into_iter().collect(), Vec::new(), Vec::new())
     }
 
     #[test]
@@ -266,13 +286,35 @@ mod tests {
         for second in 1..1_500 {
             assert!(matches!(backlog.append(tick(second, 1.0), None), Written::Waits));
         }
-        backlog.drain(None).expect("nothing to say");
+        end(&mut backlog, None).expect("nothing to say");
         assert_eq!((backlog.owed(), backlog.dropped), (1_500, 0));
         backlog.writer.refuse(false);
-        backlog.drain(None).expect("nothing to say");
+        end(&mut backlog, None).expect("nothing to say");
         assert_eq!(backlog.owed(), 0);
         let facts = Recording::open(backlog.path()).and_then(|it| it.facts()).expect("reads");
         assert_eq!((facts.from, facts.to, facts.ticks), (at(0), at(1_499), 1_500));
+    }
+
+    #[test]
+    fn what_is_learned_last_is_written_too() {
+        let used = |text: &str| {
+            let by = Use { stack: Some(StackKey(9)), thread: "t".into(), tid: 1, at: at(0) };
+            let messages = vec![Message { at: at(0), text: text.into(), useful: true }];
+            vec![Usage { id: LifetimeId(1), last: LastUse { by, messages, whereabouts: None } }]
+        };
+        for waits in [false, true] {
+            let folder = tempfile::tempdir().expect("a scratch folder");
+            let mut backlog = backlog(folder.path());
+            backlog.writer.refuse(waits);
+            backlog.append(Tick { opened: vec![open(1, 0)], ..named(tick(0, 0.0)) }, None);
+            backlog.writer.refuse(false);
+            backlog.drain(Vec::new(), used("GET a"), vec![(StackKey(9), Stack::default())]).expect("written");
+            let recording = Recording::open(backlog.path()).expect("opens");
+            let population = recording.population().expect("reads");
+            let last = population.open[&LifetimeId(1)].last_use.as_deref().and_then(LastUse::last_useful);
+            assert_eq!(last.map(|message| &*message.text), Some("GET a"));
+            assert!(recording.facts().expect("reads").stacks.contains_key(&StackKey(9)));
+        }
     }
 
     #[test]
@@ -282,15 +324,15 @@ mod tests {
         let mut backlog = backlog(folder.path());
         let change = |second, kind| Some(VerdictChange { at: at(second), kind, sentence: "so".into() });
         backlog.append(named(tick(0, 0.0)), None);
-        backlog.drain(change(0, Clean)).expect("written");
+        end(&mut backlog, change(0, Clean)).expect("written");
         // One that has to wait, as the tick before it does.
         backlog.writer.refuse(true);
         backlog.append(tick(1, 1.0), None);
-        backlog.drain(change(1, Leak)).expect("it waits");
+        end(&mut backlog, change(1, Leak)).expect("it waits");
         backlog.writer.refuse(false);
-        backlog.drain(None).expect("nothing more");
+        end(&mut backlog, None).expect("nothing more");
         backlog.writer.refuse(true);
-        assert!(backlog.drain(change(2, Clean)).is_err());
+        assert!(end(&mut backlog, change(2, Clean)).is_err());
         let facts = Recording::open(backlog.path()).and_then(|it| it.facts()).expect("reads");
         let said: Vec<_> = facts.history.iter().map(|change| (change.at, change.kind)).collect();
         assert_eq!(said, [(at(0), Clean), (at(1), Leak)]);
@@ -312,7 +354,7 @@ mod tests {
         }
         assert_eq!(backlog.owed(), 2_500);
         backlog.writer.refuse(false);
-        backlog.drain(None).expect("nothing to say");
+        end(&mut backlog, None).expect("nothing to say");
         let recording = Recording::open(backlog.path()).expect("opens");
         let facts = recording.facts().expect("reads");
         assert_eq!((facts.to, facts.ticks), (at(2_499), 2_500 - backlog.dropped));
@@ -348,6 +390,15 @@ mod tests {
                 Traffic { id: lifetime.id, activity, last_active: Some(at(second)) }
             };
             tick.traffic = population.open.values().skip(75).step_by(5).map(carried).collect();
+            let used = |lifetime: &Lifetime| {
+                let by = Use { stack: None, thread: "t".into(), tid: 1, at: at(second - second % 2) };
+                let text = format!("{second}").into();
+                let message = Message { at: at(second), text, useful: true };
+                // Every other time it is the same use, of which nothing was said.
+                let messages = if second % 2 == 0 { vec![message] } else { Vec::new() };
+                Usage { id: lifetime.id, last: LastUse { by, messages, whereabouts: None } }
+            };
+            tick.used = population.open.values().skip(72).step_by(9).map(used).collect();
             tick.closed = population.close(population.open.values().take(70).map(gone).collect());
             tick.opened = (0..80).map(|nth| open(id + nth, second)).collect();
             id += 80;
@@ -357,7 +408,7 @@ mod tests {
         }
         assert!(backlog.dropped > 0);
         backlog.writer.refuse(false);
-        backlog.drain(None).expect("nothing to say");
+        end(&mut backlog, None).expect("nothing to say");
         let recorded = Recording::open(backlog.path()).and_then(|it| it.population()).expect("reads");
         assert_eq!(recorded.tallies, population.tallies);
         assert_eq!(recorded.closed_total, population.closed_total);
@@ -371,10 +422,12 @@ mod tests {
                     it.ended_with_process,
                     it.last_active,
                     it.resource.activity,
+                    it.last_use.clone(),
                 )
             };
             it.open.values().map(told).collect()
         };
         assert_eq!(told(&recorded), told(&population));
+        assert!(population.open.values().any(|it| it.last_use.as_ref().is_some_and(|last| !last.messages.is_empty())));
     }
 }

@@ -2,6 +2,7 @@
 
 use super::error::StoreError;
 use super::input::Input;
+use super::lifetime;
 use super::lifetimes::Lifetimes;
 use super::log::Log;
 use super::writer::{self, Writer};
@@ -66,6 +67,6 @@ fn write_segments(
 
 fn write_population(transaction: &Transaction, population: &Population) -> rusqlite::Result<()> {
     let opened = population.open.values().chain(population.closed.values()).cloned().collect();
-    writer::write_lifetimes(transaction, &Tick { opened, ..Tick::default() })?;
+    lifetime::write(transaction, &Tick { opened, ..Tick::default() })?;
     writer::write_tallies(transaction, &population.tallies)
 }

@@ -5,10 +5,13 @@
 
 mod backlog;
 pub mod block;
+mod code;
 pub mod envelope;
 mod error;
+mod gone;
 mod import;
 pub mod input;
+mod lifetime;
 pub mod lifetimes;
 pub mod log;
 mod reader;

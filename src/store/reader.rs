@@ -1,13 +1,11 @@
 //! Reads a recording, also one that is being written: everything is read as of the moment it was opened, until it is
 //! [released](Recording::release).
 
-use super::block;
 use super::error::StoreError;
-use super::schema;
+use super::{block, lifetime, schema};
 use crate::model::{
-    Access, Address, Cost, Event, EventKind, Gap, Group, Holder, Identity, Kind, Lifetime, LifetimeId, Limit, Points,
-    Population, Process, ProcessId, ProcessKey, Report, Resource, Series, SeriesKey, SocketType, State, Tally, Target,
-    Timestamp, Unit, UnixPeer, Verdict, VerdictChange,
+    Access, Cost, Event, EventKind, Gap, Group, Holder, Kind, Lifetime, Limit, Points, Population, Process, ProcessId,
+    ProcessKey, Report, Series, SeriesKey, Tallies, Tally, Target, Timestamp, Unit, Verdict, VerdictChange,
 };
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row};
 use std::collections::BTreeMap;
@@ -92,10 +90,16 @@ impl Recording {
             return Err(StoreError::Newer { path: self.path.clone(), found, known: schema::VERSION });
         }
         // A view or a virtual table (one without a root page) of that name would run what its maker wants.
-        let plain = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND rootpage > 0 AND lower(name) = ?";
-        for table in schema::TABLES {
-            let found = self.connection.query_row(plain, [table], |row| row.get::<_, i64>(0));
-            if found.map_err(|source| self.failed(source))? != 1 {
+        let all = "SELECT count(*), total(type = 'table' AND rootpage > 0) FROM sqlite_schema
+                   WHERE lower(name) = ? AND type IN ('table', 'view')";
+        for (table, may_lack) in schema::TABLES
+            .map(|table| (table, false))
+            .into_iter()
+            .chain(schema::LATER_TABLES.map(|table| (table, true)))
+        {
+            let counts = |row: &Row| Ok((row.get::<_, i64>(0)?, row.get::<_, f64>(1)? as i64));
+            let found = self.connection.query_row(all, [table], counts).map_err(|source| self.failed(source))?;
+            if found != (1, 1) && !(may_lack && found == (0, 0)) {
                 let reason = format!("it has no table {table:?} as a recording has");
                 return Err(StoreError::Damaged { path: self.path.clone(), reason });
             }
@@ -175,6 +179,7 @@ impl Recording {
                 })
                 .optional()
                 .map_err(|source| self.failed(source))?,
+            stacks: self.stacks()?,
             ..Report::default()
         })
     }
@@ -209,6 +214,7 @@ impl Recording {
         })? {
             holders.entry(lifetime).or_default().push(holder);
         }
+        let (mut openers, mut last_uses) = (self.openers()?, self.last_uses()?);
         let (detail, label) = (self.column("detail")?, self.column("label")?);
         let lifetimes = format!(
             "SELECT id, kind, ipv6, socket_type, inode, name, local, remote, peer_inode, state, accepted_by, opened_after,
@@ -218,15 +224,25 @@ impl Recording {
         );
         let all = self.rows(&lifetimes, |row| {
             let id: i64 = row.get(0)?;
-            read_lifetime(row, holders.remove(&id).unwrap_or_default())
+            let holders = holders.remove(&id).unwrap_or_default();
+            let (opener, last_use) = (openers.remove(&id), last_uses.remove(&id));
+            Ok(Lifetime { opener, last_use, ..lifetime::read(row, holders)? })
         })?;
         let (open, closed) = all.into_iter().partition(|lifetime| lifetime.closed.is_none());
-        let tallies = self.rows("SELECT kind, endpoint, opened, closed FROM tally", |row| {
+        let groups = self.rows("SELECT kind, endpoint, opened, closed FROM tally", |row| {
             let kind: String = row.get(0)?;
             let group = Group { kind: Kind::parse(&kind), endpoint: row.get(1)? };
             Ok((group, Tally { opened: row.get::<_, i64>(2)? as u64, closed: row.get::<_, i64>(3)? as u64 }))
         })?;
-        Ok(Population::restore(open, closed, tallies.into_iter().collect()))
+        let tallies = Tallies { groups: groups.into_iter().collect(), code: self.code_tallies()? };
+        Ok(Population::restore(open, closed, tallies))
+    }
+
+    /// True where the recording has that table.
+    pub(super) fn has_table(&self, name: &str) -> Result<bool, StoreError> {
+        let found = "SELECT count(*) FROM sqlite_schema WHERE lower(name) = ?";
+        let found = self.connection.query_row(found, [name], |row| row.get::<_, bool>(0));
+        found.map_err(|source| self.failed(source))
     }
 
     /// The name of a column of lifetimes; in a recording without it, what stands for it in a query.
@@ -305,7 +321,11 @@ impl Recording {
         self.connection.query_row(sql, [], read).map_err(|source| self.failed(source))
     }
 
-    fn rows<T>(&self, sql: &str, read: impl FnMut(&Row) -> rusqlite::Result<T>) -> Result<Vec<T>, StoreError> {
+    pub(super) fn rows<T>(
+        &self,
+        sql: &str,
+        read: impl FnMut(&Row) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, StoreError> {
         let mut statement = self.connection.prepare(sql).map_err(|source| self.failed(source))?;
         let rows = statement.query_map([], read).and_then(Iterator::collect);
         rows.map_err(|source| self.failed(source))
@@ -314,48 +334,6 @@ impl Recording {
     fn failed(&self, source: rusqlite::Error) -> StoreError {
         StoreError::sqlite(&self.path, source)
     }
-}
-
-fn read_lifetime(row: &Row, holders: Vec<Holder>) -> rusqlite::Result<Lifetime> {
-    let text = |column: usize| row.get::<_, Option<String>>(column);
-    let time = |column: usize| row.get::<_, Option<i64>>(column).map(|at| at.map(Timestamp));
-    let count = |column: usize| row.get::<_, Option<i64>>(column).map(|count| count.map(|count| count as u64));
-    let identity = Identity(row.get::<_, i64>(17)? as u64, row.get::<_, i64>(18)? as u64);
-    let mut resource = Resource::new(identity, Kind::parse(&row.get::<_, String>(1)?));
-    resource.ipv6 = row.get(2)?;
-    resource.socket_type = text(3)?.and_then(|name| match name.as_str() {
-        "stream" => Some(SocketType::Stream),
-        "dgram" => Some(SocketType::Datagram),
-        "seqpacket" => Some(SocketType::Seqpacket),
-        _ => None,
-    });
-    resource.inode = count(4)?;
-    resource.name = text(5)?;
-    let address = |text: String| if resource.kind == Kind::Unix { Address::Unix(text) } else { Address::parse(&text) };
-    resource.local = text(6)?.map(address);
-    resource.remote = text(7)?.map(address);
-    resource.peer = count(8)?.map(|inode| UnixPeer { inode, owner: None });
-    resource.state = text(9)?.as_deref().and_then(State::parse);
-    resource.activity.bytes_sent = count(19)?;
-    resource.activity.bytes_received = count(20)?;
-    // One that is no detail was written by somebody else: it is unknown, and nothing else is lost by it.
-    resource.detail = text(22)?.and_then(|detail| serde_json::from_str(&detail).ok());
-    resource.label = text(23)?.map(String::into_boxed_str);
-    Ok(Lifetime {
-        id: LifetimeId(row.get::<_, i64>(0)? as u64),
-        resource,
-        holders,
-        accepted_by: text(10)?,
-        opened_after: time(11)?,
-        opened: Timestamp(row.get(12)?),
-        opened_exact: row.get(13)?,
-        last_seen: Timestamp(row.get(14)?),
-        closed: time(15)?,
-        ended_with_process: row.get(16)?,
-        opener: None,
-        last_use: None,
-        last_active: time(21)?,
-    })
 }
 
 fn sidecar(path: &Path, ending: &str) -> PathBuf {
@@ -431,6 +409,7 @@ mod tests {
         assert_eq!(ticks, 31);
         let population = recording.population().expect("has a population");
         assert_eq!((population.open.len(), population.closed_total), (14, 29));
+        assert!(population.tallies.code.is_empty());
         let command = recording.series().expect("has series").into_iter().find(|it| it.name == "command:echo 3");
         let points = recording.points(command.expect("has the metric").key).expect("has points");
         assert!(points.values.iter().all(|value| *value == 3.0));

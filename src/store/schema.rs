@@ -33,6 +33,13 @@ pub(super) const CREATE: &str = "
     CREATE TABLE verdict(id INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind TEXT NOT NULL, sentence TEXT NOT NULL);
     CREATE TABLE note(text TEXT PRIMARY KEY, first INTEGER NOT NULL, last INTEGER NOT NULL, ticks INTEGER NOT NULL) WITHOUT ROWID;
     CREATE TABLE cost(id INTEGER PRIMARY KEY CHECK (id = 1), cpu_seconds REAL, memory_bytes INTEGER, descriptors INTEGER);
+    CREATE TABLE stack(key INTEGER PRIMARY KEY, frames TEXT NOT NULL, truncated TEXT);
+    CREATE TABLE opener(lifetime INTEGER PRIMARY KEY, stack INTEGER, thread TEXT NOT NULL, tid INTEGER NOT NULL,
+        at INTEGER NOT NULL);
+    CREATE TABLE last_use(lifetime INTEGER PRIMARY KEY, stack INTEGER, thread TEXT NOT NULL, tid INTEGER NOT NULL,
+        at INTEGER NOT NULL, messages TEXT, now TEXT);
+    CREATE TABLE code_tally(kind TEXT NOT NULL, part TEXT NOT NULL, stack INTEGER NOT NULL, opened INTEGER NOT NULL,
+        closed INTEGER NOT NULL, PRIMARY KEY(kind, part, stack)) WITHOUT ROWID;
     PRAGMA application_id = 1970168684;
     PRAGMA user_version = 1;
     COMMIT;
@@ -41,7 +48,7 @@ pub(super) const CREATE: &str = "
 /// Whether lifetimes have a column, for the first recordings of this version lack `detail` and `label`.
 pub(super) const HAS_COLUMN: &str = "SELECT count(*) FROM pragma_table_info('lifetime') WHERE name = ?";
 
-/// The tables that `CREATE` makes.
+/// The tables that every recording has.
 pub(super) const TABLES: [&str; 15] = [
     "recording",
     "process",
@@ -59,6 +66,9 @@ pub(super) const TABLES: [&str; 15] = [
     "note",
     "cost",
 ];
+
+/// Those that the first recordings of this version lack.
+pub(super) const LATER_TABLES: [&str; 4] = ["stack", "opener", "last_use", "code_tally"];
 
 /// For every connection that writes. Without `FULL` a power failure may lose the last ticks, never the file.
 pub(super) const WRITER: &str = "

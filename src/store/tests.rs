@@ -2,8 +2,9 @@
 
 use super::{Recording, Retention, Writer};
 use crate::model::{
-    Address, Closing, Detail, Identity, Kind, Lifetime, LifetimeId, Population, Resource, Series, SeriesKey, Tick,
-    Timestamp, Unit, Verdict, VerdictChange,
+    Address, Closing, CodeGroup, Detail, Frame, Identity, Kind, LastUse, Lifetime, LifetimeId, Message, Part,
+    Population, Resource, Series, SeriesKey, Stack, StackKey, Tick, Timestamp, Unit, Usage, Use, Verdict,
+    VerdictChange, Via, Whereabouts,
 };
 use proptest::prelude::*;
 use std::time::Duration;
@@ -137,7 +138,122 @@ fn memory_and_the_recording_count_by_the_same_groups_and_there_is_a_bound() {
     let (_, recording) = kept(&[first, second], Retention::default(), false);
     let recorded = recording.population().expect("reads");
     assert_eq!(recorded.tallies, population.tallies);
-    assert!(recorded.tallies.len() < 5_000 && recorded.closed_total == 6_000);
+    assert!(recorded.tallies.groups.len() < 5_000 && recorded.closed_total == 6_000);
+}
+
+fn stack(function: &str) -> Stack {
+    let frame = |function: &str, line: Option<u32>| Frame {
+        function: Some(function.into()),
+        file: line.map(|_| "app.py".into()),
+        line,
+        module: Some("/usr/bin/python3.11".into()),
+        via: if line.is_some() { Via::Awaited } else { Via::Call },
+        own: false,
+    };
+    Stack { frames: vec![frame("connect", None), frame(function, Some(88))], truncated: Some("it was cut".into()) }
+}
+
+fn by(stack: u32, second: i64) -> Use {
+    Use { stack: Some(StackKey(stack)), thread: "worker".into(), tid: 7, at: at(second) }
+}
+
+fn said(stack: u32, second: i64, text: &str) -> LastUse {
+    let message = Message { at: at(second), text: text.into(), useful: true };
+    LastUse { by: by(stack, second), messages: vec![message], whereabouts: None }
+}
+
+/// A run in which one is opened by one stack and used by another, others are closed, and one comes and goes in a tick.
+fn run_with_code() -> (Vec<Tick>, Population) {
+    let mut population = Population::default();
+    let opened = |id, key| Lifetime { opener: Some(Box::new(by(key, 0))), ..open(id, 0) };
+    let mut first = named(tick(0, 1.0));
+    first.stacks = vec![(StackKey(1), stack("get")), (StackKey(2), stack("report"))];
+    first.opened = vec![opened(1, 1), opened(2, 1), opened(3, 2), open(4, 0)];
+    first.used = vec![Usage { id: LifetimeId(1), last: said(2, 0, "SELECT 1") }];
+    population.apply(&first);
+    let mut second = tick(1, 1.0);
+    let closed = |lifetime: Lifetime| Lifetime { closed: Some(at(1)), ..lifetime };
+    let passed = Lifetime { last_use: Some(Box::new(said(2, 1, "UPDATE a"))), ..opened(5, 2) };
+    second.opened = vec![passed.clone()];
+    // Where the thread is now is told of the use that is known.
+    let whereabouts = Some(Whereabouts { at: at(1), stack: Some(StackKey(1)), words: "waits".into() });
+    let same = LastUse { messages: Vec::new(), whereabouts, ..said(2, 0, "") };
+    second.used = vec![Usage { id: LifetimeId(1), last: same }];
+    second.closed = population.close(vec![closed(population.open[&LifetimeId(2)].clone()), closed(passed)]);
+    population.apply(&second);
+    (vec![first, second], population)
+}
+
+#[test]
+fn who_opened_and_who_used_last_are_read_back() {
+    let (ticks, population) = run_with_code();
+    let (_, recording) = kept(&ticks, Retention::default(), true);
+    let recorded = recording.population().expect("reads");
+    assert_eq!(recorded.open, population.open);
+    assert_eq!(recorded.closed, population.closed);
+    assert_eq!(recorded.tallies, population.tallies);
+    let stacks = recording.facts().expect("reads").stacks;
+    assert_eq!(stacks, ticks[0].stacks.iter().cloned().collect());
+    let last = recorded.open[&LifetimeId(1)].last_use.as_deref().expect("it was seen");
+    assert_eq!((&*last.messages[0].text, &*last.whereabouts.as_ref().expect("told").words), ("SELECT 1", "waits"));
+    let group = |part, stack: Option<u32>| CodeGroup { kind: Kind::Tcp, part, stack: stack.map(StackKey) };
+    let tally = |part, stack| recorded.tallies.code.get(&group(part, stack)).map(|it| (it.opened, it.closed));
+    assert_eq!(tally(Part::Opener, Some(1)), Some((2, 1)));
+    assert_eq!(tally(Part::Opener, Some(2)), Some((2, 1)));
+    assert_eq!(tally(Part::Opener, None), Some((1, 0)));
+    assert_eq!((tally(Part::LastUse, Some(2)), tally(Part::LastUse, None)), (Some((0, 1)), Some((0, 1))));
+}
+
+#[test]
+fn a_recording_without_stacks_is_read_and_a_spoilt_stack_is_unknown() {
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    let path = folder.path().join("r.unclosed");
+    let mut writer = Writer::create(&path, Duration::from_secs(1), "test", Retention::default()).expect("created");
+    run_with_code().0.iter().for_each(|tick| writer.append(tick, None).expect("written"));
+    drop(writer);
+    let connection = rusqlite::Connection::open(&path).expect("opens");
+    connection.execute("UPDATE stack SET frames = '[[' WHERE key = 1", []).expect("written");
+    connection.execute("UPDATE last_use SET messages = 'x', now = '[]'", []).expect("written");
+    let read = || Recording::open(&path).and_then(|it| Ok((it.facts()?, it.population()?))).expect("reads");
+    let (facts, population) = read();
+    assert!(facts.stacks.keys().eq([&StackKey(2)]));
+    let last = population.open[&LifetimeId(1)].last_use.as_deref().expect("it was seen");
+    assert!(last.messages.is_empty() && last.whereabouts.is_none());
+    for table in super::schema::LATER_TABLES {
+        connection.execute_batch(&format!("DROP TABLE {table}")).expect("dropped");
+    }
+    let (facts, population) = read();
+    assert!(facts.stacks.is_empty() && population.tallies.code.is_empty());
+    assert!(population.open.values().all(|it| it.opener.is_none() && it.last_use.is_none()));
+    connection.execute_batch("CREATE VIEW stack AS SELECT 1 AS key, '[]' AS frames, '' AS truncated").expect("made");
+    assert!(Recording::open(&path).is_err());
+}
+
+#[test]
+fn stacks_are_bounded_and_that_is_said() {
+    let mut first = named(tick(0, 1.0));
+    first.stacks = (0..10_001).map(|key| (StackKey(key), stack("get"))).collect();
+    let (_, recording) = kept(&[first, tick(1, 1.0)], Retention::default(), false);
+    let facts = recording.facts().expect("reads");
+    assert_eq!((facts.stacks.len(), facts.notes.len()), (10_000, 1));
+}
+
+#[test]
+fn retention_keeps_what_open_ones_name() {
+    let (mut ticks, _) = run_with_code();
+    ticks.extend((2..1_441).map(|second| tick(second, 1.0)));
+    let retention = Retention { age: Duration::from_secs(60), ..Retention::default() };
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    let path = folder.path().join("r.unclosed");
+    let mut writer = Writer::create(&path, Duration::from_secs(1), "test", retention).expect("created");
+    ticks.iter().for_each(|tick| writer.append(tick, None).expect("written"));
+    let recording = Recording::open(&path).expect("opens");
+    let population = recording.population().expect("reads");
+    assert!(population.closed.is_empty() && population.open[&LifetimeId(1)].last_use.is_some());
+    assert_eq!(recording.facts().expect("reads").stacks.len(), 2);
+    let connection = rusqlite::Connection::open(&path).expect("opens");
+    let rows = |table| connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get::<_, i64>(0));
+    assert_eq!((rows("opener"), rows("last_use")), (Ok(2), Ok(1)));
 }
 
 #[test]

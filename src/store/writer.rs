@@ -1,12 +1,12 @@
 //! Writes a recording: one transaction a tick.
 
-use super::block;
 use super::error::StoreError;
-use super::schema;
+use super::{block, code, lifetime, schema};
 use crate::model::{
-    EventKind, Group, Lifetime, Series, SeriesKey, SocketType, Tally, Tick, Timestamp, Traffic, VerdictChange,
+    EventKind, FURTHER_STACKS, KnownGroups, STACKS_MAX, Series, SeriesKey, Stack, StackKey, Tallies, Tick, Timestamp,
+    Usage, VerdictChange,
 };
-use rusqlite::{CachedStatement, Connection, OpenFlags, Transaction, params};
+use rusqlite::{Connection, OpenFlags, Transaction, params};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -57,7 +57,9 @@ pub struct Writer {
     /// The series that these have: each is a column of the segment, however often it was measured.
     unsealed_series: BTreeSet<SeriesKey>,
     /// The groups that tallies tell apart; none at first, for a recording always begins empty.
-    groups: BTreeSet<Group>,
+    groups: KnownGroups,
+    /// How many stacks were written.
+    stacks: usize,
 }
 
 impl Writer {
@@ -100,7 +102,8 @@ impl Writer {
             retention,
             unsealed: Vec::new(),
             unsealed_series: BTreeSet::new(),
-            groups: BTreeSet::new(),
+            groups: KnownGroups::default(),
+            stacks: 0,
         })
     }
 
@@ -116,8 +119,8 @@ impl Writer {
     }
 
     /// What a tick adds to the tallies. Ticks are to be counted in their order, whenever they are written.
-    pub(super) fn tallies(&mut self, tick: &Tick) -> BTreeMap<Group, Tally> {
-        Tally::of(tick, &mut self.groups)
+    pub(super) fn tallies(&mut self, tick: &Tick) -> Tallies {
+        Tallies::of(tick, &mut self.groups)
     }
 
     /// Writes a tick with what it adds to the tallies, all of it or nothing.
@@ -125,14 +128,20 @@ impl Writer {
         &mut self,
         tick: &Tick,
         verdicts: &[VerdictChange],
-        tallies: &BTreeMap<Group, Tally>,
+        tallies: &Tallies,
     ) -> Result<(), StoreError> {
         let path = self.path.clone();
         self.unsealed_series.extend(tick.values.iter().map(|(key, _)| *key));
         let rows = self.unsealed.len() + 1;
         let seals = rows >= SEAL_TICKS || rows * self.unsealed_series.len() >= SEAL_VALUES;
+        let stacks = tick.stacks.len().min(STACKS_MAX - self.stacks);
         let transaction = self.connection.transaction().map_err(|source| StoreError::sqlite(&path, source))?;
         write_tick(&transaction, tick)
+            .and_then(|()| code::write_stacks(&transaction, &tick.stacks[..stacks]))
+            .and_then(|()| match stacks < tick.stacks.len() {
+                true => write_note(&transaction, FURTHER_STACKS, tick.at.0),
+                false => Ok(()),
+            })
             .and_then(|()| write_tallies(&transaction, tallies))
             .and_then(|()| verdicts.iter().try_for_each(|verdict| write_verdict(&transaction, verdict)))
             .and_then(|()| {
@@ -147,6 +156,7 @@ impl Writer {
             })
             .and_then(|()| transaction.commit())
             .map_err(|source| StoreError::sqlite(&path, source))?;
+        self.stacks += stacks;
         if seals {
             self.unsealed.clear();
             self.unsealed_series.clear();
@@ -155,6 +165,24 @@ impl Writer {
         } else {
             self.unsealed.push((tick.at, tick.values.clone()));
         }
+        Ok(())
+    }
+
+    /// Writes what was learned and said after the last tick.
+    pub(super) fn append_late(
+        &mut self,
+        verdicts: &[VerdictChange],
+        used: &[Usage],
+        stacks: &[(StackKey, Stack)],
+    ) -> Result<(), StoreError> {
+        let stacks = &stacks[..stacks.len().min(STACKS_MAX - self.stacks)];
+        self.transact(|transaction| {
+            code::write_stacks(transaction, stacks)?;
+            let mut code = code::Statements::prepare(transaction)?;
+            used.iter().try_for_each(|usage| code.write_last_use(usage.id, &usage.last))?;
+            verdicts.iter().try_for_each(|verdict| write_verdict(transaction, verdict))
+        })?;
+        self.stacks += stacks.len();
         Ok(())
     }
 
@@ -197,7 +225,7 @@ fn write_tick(transaction: &Transaction, tick: &Tick) -> rusqlite::Result<()> {
     let values: Vec<f64> = tick.values.iter().map(|(_, value)| *value).collect();
     let columns = block::encode(&[&keys, &values]);
     transaction.prepare_cached("INSERT OR REPLACE INTO tick VALUES (?, ?)")?.execute(params![tick.at.0, columns])?;
-    write_lifetimes(transaction, tick)?;
+    lifetime::write(transaction, tick)?;
     write_facts(transaction, tick)
 }
 
@@ -308,109 +336,14 @@ pub(super) fn write_verdict(transaction: &Transaction, verdict: &VerdictChange) 
     Ok(())
 }
 
-pub(super) fn write_tallies(transaction: &Transaction, tallies: &BTreeMap<Group, Tally>) -> rusqlite::Result<()> {
+pub(super) fn write_tallies(transaction: &Transaction, tallies: &Tallies) -> rusqlite::Result<()> {
     let mut write = transaction.prepare_cached(
         "INSERT INTO tally VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET opened = opened + ?3, closed = closed + ?4",
     )?;
-    for (group, tally) in tallies {
+    for (group, tally) in &tallies.groups {
         write.execute(params![group.kind.name(), group.endpoint, tally.opened as i64, tally.closed as i64])?;
     }
-    Ok(())
-}
-
-pub(super) fn write_lifetimes(transaction: &Transaction, tick: &Tick) -> rusqlite::Result<()> {
-    let mut write = transaction.prepare_cached(
-        "INSERT OR REPLACE INTO lifetime VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    )?;
-    let mut activity = transaction.prepare_cached("INSERT OR REPLACE INTO activity VALUES (?, ?, ?, ?)")?;
-    let mut forget_holders = transaction.prepare_cached("DELETE FROM holder WHERE lifetime = ?")?;
-    let mut hold = transaction.prepare_cached("INSERT OR REPLACE INTO holder VALUES (?, ?, ?, ?)")?;
-    for lifetime in &tick.opened {
-        write_lifetime(&mut write, lifetime)?;
-        write_activity(&mut activity, lifetime)?;
-        write_holders(&mut hold, lifetime)?;
-    }
-    for lifetime in &tick.changed {
-        write_lifetime(&mut write, lifetime)?;
-        write_activity(&mut activity, lifetime)?;
-        forget_holders.execute([lifetime.id.0 as i64])?;
-        write_holders(&mut hold, lifetime)?;
-    }
-    for traffic in &tick.traffic {
-        write_traffic(&mut activity, traffic)?;
-    }
-    for closing in &tick.closed {
-        let lifetime = &closing.lifetime;
-        for gone in closing.evicted.into_iter().chain((!closing.kept).then_some(lifetime.id)) {
-            forget_lifetime(transaction, gone.0 as i64)?;
-        }
-        if closing.kept {
-            write_lifetime(&mut write, lifetime)?;
-        }
-    }
-    Ok(())
-}
-
-fn write_lifetime(statement: &mut CachedStatement, lifetime: &Lifetime) -> rusqlite::Result<usize> {
-    let resource = &lifetime.resource;
-    let socket_type = resource.socket_type.map(|it| match it {
-        SocketType::Stream => "stream",
-        SocketType::Datagram => "dgram",
-        SocketType::Seqpacket => "seqpacket",
-    });
-    statement.execute(params![
-        lifetime.id.0 as i64,
-        resource.kind.name(),
-        resource.ipv6,
-        socket_type,
-        resource.inode.map(|inode| inode as i64),
-        resource.name,
-        resource.local.as_ref().map(ToString::to_string),
-        resource.remote.as_ref().map(ToString::to_string),
-        resource.peer.as_ref().map(|peer| peer.inode as i64),
-        resource.state.map(crate::model::State::name),
-        lifetime.accepted_by,
-        lifetime.opened_after.map(|at| at.0),
-        lifetime.opened.0,
-        lifetime.opened_exact,
-        lifetime.last_seen.0,
-        lifetime.closed.map(|at| at.0),
-        lifetime.ended_with_process,
-        resource.identity.0 as i64,
-        resource.identity.1 as i64,
-        // A detail is plain names and numbers: it always has a JSON.
-        resource.detail.as_ref().and_then(|detail| serde_json::to_string(detail).ok()),
-        resource.label
-    ])
-}
-
-fn write_activity(statement: &mut CachedStatement, lifetime: &Lifetime) -> rusqlite::Result<()> {
-    let Lifetime { id, last_active, .. } = *lifetime;
-    write_traffic(statement, &Traffic { id, activity: lifetime.resource.activity, last_active })
-}
-
-fn write_traffic(statement: &mut CachedStatement, traffic: &Traffic) -> rusqlite::Result<()> {
-    let Traffic { id, activity, last_active } = traffic;
-    let (sent, received) = (activity.bytes_sent.map(|it| it as i64), activity.bytes_received.map(|it| it as i64));
-    if sent.is_some() || received.is_some() || last_active.is_some() {
-        statement.execute(params![id.0 as i64, sent, received, last_active.map(|at| at.0)])?;
-    }
-    Ok(())
-}
-
-fn write_holders(statement: &mut CachedStatement, lifetime: &Lifetime) -> rusqlite::Result<()> {
-    for holder in &lifetime.holders {
-        let access = holder.access.map(crate::model::Access::letter);
-        statement.execute(params![lifetime.id.0 as i64, holder.process.0, holder.fd, access])?;
-    }
-    Ok(())
-}
-
-fn forget_lifetime(transaction: &Transaction, id: i64) -> rusqlite::Result<()> {
-    transaction.prepare_cached("DELETE FROM lifetime WHERE id = ?")?.execute([id])?;
-    transaction.prepare_cached("DELETE FROM activity WHERE lifetime = ?")?.execute([id])?;
-    transaction.prepare_cached("DELETE FROM holder WHERE lifetime = ?")?.execute([id])?;
-    Ok(())
+    code::write_tallies(transaction, &tallies.code)
 }
 
 /// Turns the unsealed ticks into one segment.
@@ -482,7 +415,8 @@ fn drop_before(transaction: &Transaction, moment: i64) -> rusqlite::Result<()> {
     transaction.execute("DELETE FROM event WHERE at < ?", [moment])?;
     let latest = "SELECT max(id) FROM bound GROUP BY name, series";
     transaction.execute(&format!("DELETE FROM bound WHERE at < ? AND id NOT IN ({latest})"), [moment])?;
-    for table in ["activity", "holder"] {
+    // Stacks stay, for what is opened later may name them: each is told once.
+    for table in ["activity", "holder", "opener", "last_use"] {
         let sql = format!("DELETE FROM {table} WHERE lifetime IN (SELECT id FROM lifetime WHERE closed < ?)");
         transaction.execute(&sql, [moment])?;
     }

@@ -33,5 +33,6 @@ mod sockets;
 mod top;
 mod verdict;
 mod ways;
+mod who;
 mod window;
 mod wrong;

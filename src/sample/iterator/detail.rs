@@ -1,6 +1,6 @@
 //! What is asked once of a socket that is new (`struct detail` in `bpf/files.bpf.c`).
 
-use super::bytes::{u32_at, u64_at};
+use crate::bpf::bytes::{u32_at, u64_at};
 
 /// The size of `struct detail`.
 pub(super) const DETAIL_BYTES: usize = 288;

@@ -1,10 +1,8 @@
 //! What one process has open.
 
 use super::detail::{DETAIL_BYTES, SocketDetail};
-use super::load::{FILES, Object, Unavailable, ticks_per_second};
-use super::read_to_end;
 use super::row::{Clock, ROW_BYTES, Row};
-use super::sys::{self, Map, Scope};
+use crate::bpf::{FILES, Map, Object, Scope, Unavailable, link, read_to_end, ticks_per_second};
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -30,7 +28,7 @@ impl FileIterator {
         let mut object = Object::open(FILES)?;
         let files = object.program("files")?;
         // A kernel that knows no scope would silently take one process for all.
-        sys::link(&files, Scope::Threads(std::process::id())).map_err(|error| match error.raw_os_error() {
+        link(&files, Scope::Threads(std::process::id())).map_err(|error| match error.raw_os_error() {
             Some(libc::E2BIG) => Unavailable::KernelTooOld,
             _ => Unavailable::other(error),
         })?;

@@ -1,10 +1,9 @@
 //! What the processes of a command held as they ended: programs at the kernel's tracepoints for fork and exit
 //! (`bpf/ends.bpf.c`). It sees also those that lived between two ticks, and whom their parents had left by then.
 
-use super::bytes::{at, u32_at, u64_at};
-use super::load::{ENDS, Object, Unavailable, ticks_per_second};
 use super::row::{Clock, ROW_BYTES, Row};
-use super::sys::Map;
+use crate::bpf::bytes::{at, u32_at, u64_at};
+use crate::bpf::{ENDS, Map, Object, Unavailable, ticks_per_second};
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;

@@ -1,10 +1,8 @@
 //! What all processes hold, in one pass over the machine.
 
-use super::bytes::{device_at, u32_at, u64_at};
-use super::load::{MACHINE, Object, Unavailable, ticks_per_second};
-use super::read_to_end;
 use super::row::{FileKind, access};
-use super::sys::{Map, Scope};
+use crate::bpf::bytes::{device_at, u32_at, u64_at};
+use crate::bpf::{MACHINE, Map, Object, Scope, Unavailable, read_to_end, ticks_per_second};
 use crate::model::{Access, ProcessHoldings};
 use std::io;
 use std::os::fd::OwnedFd;

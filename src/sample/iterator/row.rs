@@ -3,7 +3,7 @@
 //! A row holds nothing that moves without telling anything, so two rows of one descriptor are equal, byte for byte, where
 //! there is no news. Nothing is parsed before it is asked for.
 
-use super::bytes::{at, device_at, u16_at, u32_at, u64_at};
+use crate::bpf::bytes::{at, device_at, u16_at, u32_at, u64_at};
 use crate::model::{Access, Address, SocketType, State};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -93,7 +93,8 @@ impl<'a> Row<'a> {
         self.u64_at(0)
     }
 
-    /// The kernel's address of what the file leads to (`private_data`), 0 for most files with a name.
+    /// The kernel's address of what the file leads to: of a socket its `struct sock`, else `private_data`, which is 0 for most
+    /// files with a name.
     pub(in crate::sample) fn private_data(self) -> u64 {
         self.u64_at(8)
     }

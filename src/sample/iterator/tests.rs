@@ -1,9 +1,10 @@
 use super::files::Rows;
 use super::*;
+use crate::bpf::{Scope, Unavailable, link};
 use crate::model::{Access, Address, ProcessHoldings, SocketType, State};
 use crate::sample::{ProcFs, sockets::SocketReader};
 use std::fs::File;
-use std::io::{Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::linux::net::SocketAddrExt;

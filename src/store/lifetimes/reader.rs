@@ -4,8 +4,8 @@ use super::Lifetimes;
 use super::counts::Counts;
 use super::header::{Column, Fields, Header};
 use crate::model::{
-    Address, Group, Identity, Kind, Lifetime, LifetimeId, Population, Resource, Series, SeriesKey, Tally, Timestamp,
-    Unit,
+    Address, Group, Identity, Kind, Lifetime, LifetimeId, Population, Resource, Series, SeriesKey, Tallies, Tally,
+    Timestamp, Unit,
 };
 use crate::store::input::moment::{self, Form};
 use crate::store::input::{Skipped, count_words};
@@ -308,7 +308,7 @@ impl Groups {
             return *found;
         }
         // What would be one too many is counted under its kind.
-        if self.all.len() >= Population::GROUPS_MAX && !remote.is_empty() {
+        if self.all.len() >= Tallies::GROUPS_MAX && !remote.is_empty() {
             return self.find(kind, "", counts);
         }
         let endpoint = address(kind, remote).map(|address| address.to_string()).unwrap_or_default();

@@ -39,7 +39,7 @@ fn each_line_is_a_lifetime() {
     assert_eq!((open.resource.activity.bytes_sent, open.last_active, open.resource.ipv6), (None, None, true));
     assert!(open.opened_exact && !open.is_older_than_recording());
     let tallies: Vec<_> =
-        lifetimes.population.tallies.iter().map(|(group, tally)| (&*group.endpoint, *tally)).collect();
+        lifetimes.population.tallies.groups.iter().map(|(group, tally)| (&*group.endpoint, *tally)).collect();
     assert_eq!(tallies.len(), 2);
     assert_eq!((tallies[0].0, tallies[0].1.opened, tallies[0].1.closed), ("10.2.64.1:80", 1, 1));
     // The latest time is that of a closing.
@@ -69,7 +69,7 @@ fn remotes_tell_the_kind() {
     assert_eq!(kinds, expected.map(|(kind, remote)| (kind, remote.to_owned())));
     // Lifetimes and tallies call a group the same.
     let groups: std::collections::BTreeSet<_> = lifetimes.population.open.values().map(Lifetime::group).collect();
-    assert!(groups.iter().eq(lifetimes.population.tallies.keys()));
+    assert!(groups.iter().eq(lifetimes.population.tallies.groups.keys()));
 }
 
 #[test]

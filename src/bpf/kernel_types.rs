@@ -35,29 +35,29 @@ const ENUM64: u32 = 19;
 
 /// What loading objects needs of the kernel's types.
 #[derive(Debug)]
-pub(super) struct KernelTypes {
+pub(crate) struct KernelTypes {
     /// In the format of BTF.
     structures: Vec<u8>,
-    /// The number of the function that programs attach to.
-    pub function: u32,
+    /// The numbers of the functions that programs attach to.
+    pub functions: [u32; 2],
 }
 
 impl KernelTypes {
-    /// What the running kernel says of the structures in `objects` and of the function called `function`. Fails with
-    /// `NotFound` where the kernel was built without type information or has no such function.
-    pub(super) fn read(objects: &[&[u8]], function: &str) -> io::Result<Self> {
-        let (structures, function) = cut(&std::fs::read(Path::new(VMLINUX))?, objects, function)?;
-        Ok(KernelTypes { structures, function })
+    /// What the running kernel says of the structures in `objects` and of the functions of these names. Fails
+    /// with `NotFound` where the kernel was built without type information or lacks one of them.
+    pub(crate) fn read(objects: &[&[u8]], functions: [&str; 2]) -> io::Result<Self> {
+        let (structures, functions) = cut(&std::fs::read(Path::new(VMLINUX))?, objects, functions)?;
+        Ok(KernelTypes { structures, functions })
     }
 
     /// The structures that the objects name, under numbers of their own: where their fields stand.
-    pub(super) fn structures(&self) -> Result<Btf, BtfError> {
+    pub(crate) fn structures(&self) -> Result<Btf, BtfError> {
         Btf::parse(&self.structures, Default::default())
     }
 }
 
 /// The number of a tracepoint's type. Fails with `NotFound` where the kernel has no such tracepoint.
-pub(super) fn tracepoint(name: &str) -> io::Result<u32> {
+pub(crate) fn tracepoint(name: &str) -> io::Result<u32> {
     let bytes = std::fs::read(Path::new(VMLINUX))?;
     let types = Types::parse(&bytes).ok_or_else(|| invalid("is no BTF, or of a later format"))?;
     let name = format!("btf_trace_{name}");
@@ -70,23 +70,28 @@ pub(super) fn tracepoint(name: &str) -> io::Result<u32> {
 }
 
 /// The two parts of [`KernelTypes`].
-fn cut(bytes: &[u8], objects: &[&[u8]], function: &str) -> io::Result<(Vec<u8>, u32)> {
+fn cut(bytes: &[u8], objects: &[&[u8]], functions: [&str; 2]) -> io::Result<(Vec<u8>, [u32; 2])> {
     let types = Types::parse(bytes).ok_or_else(|| invalid("is no BTF, or of a later format"))?;
     // Every name in an object's own type information ends with a NUL. What else is among these does no harm.
     let names = objects.iter().flat_map(|object| object.split(|byte| *byte == 0));
     let named: HashSet<&[u8]> = names.filter(|name| !name.is_empty()).collect();
     let mut wanted = Vec::new();
-    let mut number = None;
+    let mut numbers = [0; 2];
     for (id, at) in (1u32..).zip(&types.starts) {
         let [name, info, _] = types.words(*at);
         match info >> 24 & 0x1f {
             STRUCT | UNION if name != 0 && named.contains(types.name(name)) => wanted.push(id),
-            FUNCTION if types.is_named(name, function) => number = Some(id),
+            FUNCTION => {
+                let wanted = functions.iter().zip(&mut numbers);
+                wanted.filter(|(function, _)| types.is_named(name, function)).for_each(|(_, number)| *number = id);
+            }
             _ => {}
         }
     }
-    let number = number.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no {function}")))?;
-    Ok((Excerpt::of(&types, wanted).into_bytes(), number))
+    if let Some(missing) = numbers.iter().position(|number| *number == 0) {
+        return Err(io::Error::new(io::ErrorKind::NotFound, format!("no {}", functions[missing])));
+    }
+    Ok((Excerpt::of(&types, wanted).into_bytes(), numbers))
 }
 
 fn invalid(why: impl std::fmt::Display) -> io::Error {
@@ -297,11 +302,11 @@ mod tests {
 
     #[test]
     fn the_function_is_told_by_its_number() {
-        let (structures, number) = cut(&kernel(), &[b"\0outer\0"], "wanted").expect("cuts");
-        assert_eq!(number, 6);
+        let (structures, number) = cut(&kernel(), &[b"\0outer\0"], ["wanted"; 2]).expect("cuts");
+        assert_eq!(number, [6, 6]);
         Btf::parse(&structures, Default::default()).expect("is what the loader reads");
         for missing in ["missing", "want", "outer"] {
-            let missing = cut(&kernel(), &[b"\0outer\0"], missing).expect_err("is no function");
+            let missing = cut(&kernel(), &[b"\0outer\0"], [missing; 2]).expect_err("is no function");
             assert_eq!(missing.kind(), io::ErrorKind::NotFound);
         }
     }

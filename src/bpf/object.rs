@@ -12,13 +12,14 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::OnceLock;
 
-/// The kernel's function that stands for the iterator over the files of tasks.
-const TARGET: &str = "bpf_iter_task_file";
+/// The kernel's functions that stand for the iterators over the files of tasks and over tasks themselves.
+const ITERATORS: [&str; 2] = ["bpf_iter_task_file", "bpf_iter_task"];
 
 /// The kernel side, as `bpf/build.sh` compiled it.
-pub(super) static FILES: &ObjectFile<[u8]> = &ObjectFile(*include_bytes!("../../../bpf/dist/files.bpf.o"));
-pub(super) static ENDS: &ObjectFile<[u8]> = &ObjectFile(*include_bytes!("../../../bpf/dist/ends.bpf.o"));
-pub(super) static MACHINE: &ObjectFile<[u8]> = &ObjectFile(*include_bytes!("../../../bpf/dist/machine.bpf.o"));
+pub(crate) static FILES: &ObjectFile<[u8]> = &ObjectFile(*include_bytes!("../../bpf/dist/files.bpf.o"));
+pub(crate) static ENDS: &ObjectFile<[u8]> = &ObjectFile(*include_bytes!("../../bpf/dist/ends.bpf.o"));
+pub(crate) static LEDGER: &ObjectFile<[u8]> = &ObjectFile(*include_bytes!("../../bpf/dist/ledger.bpf.o"));
+pub(crate) static MACHINE: &ObjectFile<[u8]> = &ObjectFile(*include_bytes!("../../bpf/dist/machine.bpf.o"));
 
 /// What they need of the running kernel's types. To read it is most of what loading costs, so it is kept.
 static TYPES: OnceLock<KernelTypes> = OnceLock::new();
@@ -34,7 +35,7 @@ const STATISTICS: &str = "verification time ";
 
 /// Why the iterator can't be used here.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::sample) enum Unavailable {
+pub(crate) enum Unavailable {
     /// The kernel was built without its type information.
     #[error("this kernel has no type information (/sys/kernel/btf/vmlinux; CONFIG_DEBUG_INFO_BTF)")]
     NoBtf,
@@ -55,7 +56,7 @@ pub(in crate::sample) enum Unavailable {
 }
 
 impl Unavailable {
-    pub(in crate::sample) fn other(why: impl std::fmt::Display) -> Self {
+    pub(crate) fn other(why: impl std::fmt::Display) -> Self {
         Unavailable::Other(why.to_string())
     }
 
@@ -76,21 +77,27 @@ impl Unavailable {
 
 /// An object file as it is embedded: aligned as reading it in place needs.
 #[repr(C, align(8))]
-pub(super) struct ObjectFile<Bytes: ?Sized>(pub Bytes);
+pub(crate) struct ObjectFile<Bytes: ?Sized>(pub Bytes);
 
 /// An object whose maps are made and whose programs are about to be loaded. What is taken out of it outlives it.
-pub(super) struct Object {
+pub(crate) struct Object {
     object: aya_obj::Object,
     maps: HashMap<String, Map>,
-    /// The number of [`TARGET`].
-    target: u32,
+    /// The numbers of [`ITERATORS`].
+    iterators: [u32; 2],
     /// Its own types in the kernel, where a program needs them.
     types: Option<OwnedFd>,
 }
 
+impl std::fmt::Debug for Object {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Object").field("maps", &self.maps).finish_non_exhaustive()
+    }
+}
+
 impl Object {
     /// Makes an object of `bpf/dist` fit the running kernel.
-    pub(super) fn open(file: &ObjectFile<[u8]>) -> Result<Self, Unavailable> {
+    pub(crate) fn open(file: &ObjectFile<[u8]>) -> Result<Self, Unavailable> {
         check_capabilities()?;
         let types = kernel_types()?;
         let mut object = aya_obj::Object::parse(&file.0).map_err(|error| Unavailable::unfit(&error))?;
@@ -104,18 +111,34 @@ impl Object {
         let code: HashSet<usize> = object.functions.keys().map(|(section, _)| *section).collect();
         object.relocate_maps(made, &code).map_err(|error| Unavailable::unfit(&error))?;
         object.relocate_calls(&code).map_err(|error| Unavailable::unfit(&error))?;
-        Ok(Object { object, maps, target: types.function, types: None })
+        Ok(Object { object, maps, iterators: types.functions, types: None })
     }
 
-    /// Loads a program.
-    pub(super) fn program(&self, name: &str) -> Result<OwnedFd, Unavailable> {
+    /// Loads a program that is run for each file of an iteration.
+    pub(crate) fn program(&self, name: &str) -> Result<OwnedFd, Unavailable> {
+        self.iterator(name, self.iterators[0])
+    }
+
+    /// Loads a program that is run for each thread of an iteration.
+    pub(crate) fn of_threads(&self, name: &str) -> Result<OwnedFd, Unavailable> {
+        self.iterator(name, self.iterators[1])
+    }
+
+    /// Loads a program that is run whenever a process passes an instruction.
+    pub(crate) fn of_instructions(&self, name: &str) -> Result<OwnedFd, Unavailable> {
         let function = self.function(name)?;
         let (instructions, license) = (function.instructions.as_slice(), self.object.license.as_c_str());
-        load(&Program { name, instructions, license, target: self.target, hook: Hook::Iterator })
+        load(&Program { name, instructions, license, target: 0, hook: Hook::Instruction })
+    }
+
+    fn iterator(&self, name: &str, target: u32) -> Result<OwnedFd, Unavailable> {
+        let function = self.function(name)?;
+        let (instructions, license) = (function.instructions.as_slice(), self.object.license.as_c_str());
+        load(&Program { name, instructions, license, target, hook: Hook::Iterator })
     }
 
     /// Loads a program and has it run at a tracepoint, until what is given back is closed.
-    pub(super) fn traced(&mut self, name: &str, at: &str) -> Result<OwnedFd, Unavailable> {
+    pub(crate) fn traced(&mut self, name: &str, at: &str) -> Result<OwnedFd, Unavailable> {
         let types = match self.types.take() {
             Some(types) => types,
             None => self.load_types()?,
@@ -145,19 +168,27 @@ impl Object {
     }
 
     /// Takes a map.
-    pub(super) fn map(&mut self, name: &str) -> Result<Map, Unavailable> {
+    pub(crate) fn map(&mut self, name: &str) -> Result<Map, Unavailable> {
         self.maps.remove(name).ok_or_else(|| Unavailable::other(format!("no map {name}")))
     }
+}
+
+/// Whether the running kernel has a tracepoint of that name.
+pub(crate) fn has_tracepoint(name: &str) -> bool {
+    tracepoint(name).is_ok()
 }
 
 fn kernel_types() -> Result<&'static KernelTypes, Unavailable> {
     if let Some(known) = TYPES.get() {
         return Ok(known);
     }
-    let types = KernelTypes::read(&[&FILES.0, &MACHINE.0, &ENDS.0], TARGET).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => Unavailable::NoBtf,
-        _ => Unavailable::other(error),
-    })?;
+    let types =
+        KernelTypes::read(&[&FILES.0, &MACHINE.0, &ENDS.0, &LEDGER.0], ITERATORS).map_err(|error| {
+            match error.kind() {
+                io::ErrorKind::NotFound => Unavailable::NoBtf,
+                _ => Unavailable::other(error),
+            }
+        })?;
     Ok(TYPES.get_or_init(|| types))
 }
 
@@ -199,7 +230,7 @@ fn check_capabilities() -> Result<(), Unavailable> {
 }
 
 /// The rate of the kernel's `jiffies` (`CONFIG_HZ`): the coarse clocks advance once a tick.
-pub(super) fn ticks_per_second() -> Result<f64, Unavailable> {
+pub(crate) fn ticks_per_second() -> Result<f64, Unavailable> {
     let tick = clock_getres(ClockId::MonotonicCoarse);
     let rate = (1e9 / tick.tv_nsec as f64).round();
     let plausible = tick.tv_sec == 0 && (24.0..=10_000.0).contains(&rate);
@@ -214,7 +245,7 @@ mod tests {
     #[test]
     fn what_the_verifier_objects_to_is_told() {
         let target = match check_capabilities() {
-            Ok(()) => kernel_types().expect("reads").function,
+            Ok(()) => kernel_types().expect("reads").functions[0],
             Err(why) => return eprintln!("SKIPPED: {why}"),
         };
         // Its answer is never set.

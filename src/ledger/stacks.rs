@@ -1,0 +1,112 @@
+//! Stacks by the key of their path: each is unwound and symbolized once, when its path is new.
+
+use super::hooks::Hooks;
+use super::process::Process;
+use super::raw::RawStack;
+use super::records;
+use super::runtime::Runtime;
+use super::targets::Targets;
+use super::unwind::Natives;
+use crate::model::{Frame, Stack, StackKey};
+use std::collections::HashMap;
+
+/// Paths that are remembered. What is beyond is forgotten all at once: the kernel's side copies its paths again.
+const PATHS_MAX: usize = 1 << 16;
+
+/// Different stacks of a recording.
+const STACKS_MAX: usize = 10_000;
+
+/// A stack with what telling its path from others needs.
+#[derive(Debug)]
+pub(super) struct Resolved {
+    pub stack: Stack,
+    /// The stack pointer of the last frame.
+    pub outermost_sp: Option<u64>,
+}
+
+/// All stacks so far.
+#[derive(Debug, Default)]
+pub(super) struct Stacks {
+    natives: Natives,
+    by_path: HashMap<u64, Option<StackKey>>,
+    by_content: HashMap<Stack, StackKey>,
+    /// Those that were not told yet.
+    new: Vec<(StackKey, Stack)>,
+    /// Uses of which the stack never came.
+    pub lost: u64,
+    /// Stacks beyond those that are kept.
+    pub left_out: u64,
+}
+
+impl Stacks {
+    /// Takes in the stacks that the kernel has copied since the last call.
+    pub(super) fn take(&mut self, hooks: &mut Hooks, targets: &mut Targets) {
+        while let Some(record) = hooks.stacks.next() {
+            let Some((path, tgid, raw)) = records::stack(record) else { continue };
+            if self.by_path.len() >= PATHS_MAX {
+                self.by_path.clear();
+            }
+            // What ended before its stack could be looked at has none that could be read.
+            let Some(watched) = targets.get_mut(tgid) else { continue };
+            let resolved = self.resolve(&mut watched.process, watched.runtime.as_deref_mut(), &raw);
+            targets.learn(hooks, tgid, &raw, &resolved);
+            let key = self.key(resolved.stack);
+            self.by_path.insert(path, key);
+        }
+    }
+
+    /// The stack of a path; `None` where there is none, or it was lost, which is counted.
+    pub(super) fn of_path(&mut self, path: u64, hooks: &mut Hooks, targets: &mut Targets) -> Option<StackKey> {
+        if path == 0 {
+            return None;
+        }
+        if !self.by_path.contains_key(&path) {
+            self.take(hooks, targets);
+        }
+        let known = self.by_path.get(&path);
+        self.lost += u64::from(known.is_none());
+        *known?
+    }
+
+    /// Names the frames of a raw stack.
+    pub(super) fn resolve(
+        &mut self,
+        process: &mut Process,
+        runtime: Option<&mut (dyn Runtime + 'static)>,
+        raw: &RawStack,
+    ) -> Resolved {
+        let (native, cut) = self.natives.unwind(process, raw.registers, &raw.stack, raw.is_cut);
+        let outermost_sp = native.last().map(|frame| frame.sp);
+        let (frames, cut): (Vec<Frame>, _) = match runtime {
+            Some(runtime) => {
+                let (frames, cut_too) = runtime.weave(process, raw, native);
+                (frames, cut_too.or(cut))
+            }
+            None => (native.into_iter().flat_map(|frame| frame.frames).collect(), cut),
+        };
+        Resolved { stack: Stack { frames, truncated: cut.map(String::into_boxed_str) }, outermost_sp }
+    }
+
+    /// The key of a stack; a new one is told.
+    pub(super) fn key(&mut self, stack: Stack) -> Option<StackKey> {
+        if stack.frames.is_empty() {
+            return None;
+        }
+        if let Some(key) = self.by_content.get(&stack) {
+            return Some(*key);
+        }
+        if self.by_content.len() >= STACKS_MAX {
+            self.left_out += 1;
+            return None;
+        }
+        let key = StackKey(self.by_content.len() as u32 + 1);
+        self.by_content.insert(stack.clone(), key);
+        self.new.push((key, stack));
+        Some(key)
+    }
+
+    /// Those that are new since the last call.
+    pub(super) fn told(&mut self) -> Vec<(StackKey, Stack)> {
+        std::mem::take(&mut self.new)
+    }
+}
