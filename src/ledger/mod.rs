@@ -39,6 +39,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::time::Duration;
 use targets::{Scope, Targets};
+use tls::Tls;
 
 /// `enum lost` in `bpf/ledger.h`.
 const LOSSES: [&str; 5] = [
@@ -97,6 +98,7 @@ pub struct Ledger {
     hooks: Hooks,
     targets: Targets,
     stacks: Stacks,
+    tls: Tls,
     options: LedgerOptions,
     /// What is open, as the snapshots have it.
     known: HashMap<Identity, Known>,
@@ -144,6 +146,7 @@ impl Ledger {
             targets: Targets::new(proc, scope),
             hooks,
             stacks: Stacks::default(),
+            tls: Tls::default(),
             options,
             known: HashMap::new(),
             by_object: HashMap::new(),
@@ -165,7 +168,13 @@ impl Ledger {
 
     /// Follows these processes from now on, and no others. Gives back what can't be seen of them.
     pub fn follow(&mut self, members: &[ProcessId]) -> Vec<String> {
-        self.targets.follow(&self.hooks, members)
+        let (mut notes, gone) = self.targets.follow(&self.hooks, members);
+        gone.into_iter().for_each(|pid| self.tls.forget(pid));
+        for tgid in self.targets.remap(&self.hooks) {
+            let Some(watched) = self.targets.get_mut(tgid) else { continue };
+            notes.extend(self.tls.attach(&watched.process, &mut self.stacks.natives, &self.hooks.object));
+        }
+        notes
     }
 
     /// Adds to a snapshot what is known of it, `now`.
