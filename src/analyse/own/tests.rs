@@ -150,7 +150,7 @@ fn c_and_cpp_by_where_they_lie() {
         &["reconnect", "main"],
     );
     check(
-        "std::thread::_State_impl<std::thread::_Invoker<std::tuple<main::{lambda()#1}> > >::_M_run() | /usr/include/c++/12/bits/std_thread.h:210 | /opt/app/bin/app
+        "std::function<void ()>::operator()() const | /usr/include/c++/12/bits/std_function.h:591 | /opt/app/bin/app
          pqxx::connection::connection | - | /opt/app/bin/app
          - | - | /opt/app/bin/app
          app::Session::open() | - | /opt/app/lib/libcore.so
