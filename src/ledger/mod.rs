@@ -26,11 +26,14 @@ mod threads;
 mod tls;
 mod unwind;
 mod uses;
+mod whereabouts;
 
 pub use hooks::SendHook;
 
 use crate::bpf::Unavailable;
-use crate::model::{Address, Identity, Kind, LastUse, ProcessId, Snapshot, Stack, StackKey, Timestamp, Use};
+use crate::model::{
+    Address, Identity, Kind, LastUse, ProcessId, Snapshot, Stack, StackKey, Timestamp, Use, Whereabouts,
+};
 use hooks::Hooks;
 use records::{Opening, Who};
 use rustix::time::{ClockId, clock_gettime};
@@ -40,6 +43,7 @@ use std::path::Path;
 use std::time::Duration;
 use targets::{Scope, Targets};
 use tls::Tls;
+use whereabouts::{Found, Threads};
 
 /// `enum lost` in `bpf/ledger.h`.
 const LOSSES: [&str; 5] = [
@@ -90,6 +94,8 @@ struct Known {
     peer: Option<Address>,
     /// When its last use was, as far as was told, and whether with messages.
     told: Option<(u64, bool)>,
+    /// Where its last user was, as far as was told.
+    whereabouts: Option<Whereabouts>,
 }
 
 /// Follows a target in the kernel.
@@ -105,6 +111,8 @@ pub struct Ledger {
     by_object: HashMap<u64, Identity>,
     /// Whose openings are to be gone through again, and when what closed them was.
     look_again: Vec<(u32, u64)>,
+    /// Where threads were found that used suspects last, by their process and their own number.
+    found: HashMap<(u32, u32), Found>,
     /// Whose last use is asked for next.
     turns: Vec<Identity>,
     /// What numbers of passing files are made of.
@@ -151,6 +159,7 @@ impl Ledger {
             known: HashMap::new(),
             by_object: HashMap::new(),
             look_again: Vec::new(),
+            found: HashMap::new(),
             turns: Vec::new(),
             passed: 0,
             clock: Clock::default(),
@@ -214,6 +223,7 @@ impl Ledger {
                 is_whole: opening.is_some(),
                 peer: resource.remote.clone(),
                 told: None,
+                whereabouts: None,
             };
             self.known.insert(identity, known);
             self.by_object.insert(object, identity);

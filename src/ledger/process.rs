@@ -189,6 +189,18 @@ impl Process {
         Ok(String::from_utf8_lossy(&name).trim_end_matches('\n').to_owned())
     }
 
+    /// A thread's number in the process' own pid namespace, the last of `NSpid`.
+    pub(super) fn tid_inside(&self, tid: u32) -> Option<u32> {
+        let status = fs::read_to_string(self.folder.join(format!("task/{tid}/status"))).ok()?;
+        status.lines().find_map(|line| line.strip_prefix("NSpid:"))?.split_whitespace().last()?.parse().ok()
+    }
+
+    /// The inode of the socket that a descriptor leads to.
+    pub(super) fn socket_inode(&self, fd: i32) -> Option<u64> {
+        let link = fs::read_link(self.folder.join(format!("fd/{fd}"))).ok()?;
+        link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+    }
+
     /// Where one of its threads waits; `None` while it runs.
     ///
     /// # Errors

@@ -109,6 +109,11 @@ impl Targets {
     }
 
     /// The process of that number.
+    pub(super) fn get(&self, tgid: u32) -> Option<&Watched> {
+        self.watched.get(&tgid)
+    }
+
+    /// The process of that number, to be changed.
     pub(super) fn get_mut(&mut self, tgid: u32) -> Option<&mut Watched> {
         self.watched.get_mut(&tgid)
     }
