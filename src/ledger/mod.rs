@@ -13,4 +13,5 @@
 mod process;
 mod raw;
 mod runtime;
+mod symbols;
 mod unwind;
