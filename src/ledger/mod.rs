@@ -24,6 +24,7 @@ mod stacks;
 mod targets;
 mod threads;
 mod tls;
+mod symbols;
 mod unwind;
 mod uses;
 mod whereabouts;
