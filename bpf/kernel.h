@@ -14,6 +14,7 @@ typedef __u16 u16;
 typedef __u32 u32;
 typedef __u64 u64;
 typedef __s32 s32;
+typedef __s64 s64;
 
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_endian.h>
@@ -107,7 +108,10 @@ struct files_struct {
 struct pt_regs {
 	unsigned long r14;
 	unsigned long bp;
+	unsigned long bx;
 	unsigned long r10;
+	unsigned long ax;
+	unsigned long cx;
 	unsigned long dx;
 	unsigned long si;
 	unsigned long di;
@@ -310,3 +314,10 @@ struct user_msghdr {
 	struct iovec *msg_iov;
 	u64 msg_iovlen;
 };
+
+/* A further word of what a path's number is made of. */
+static __always_inline u64 mix(u64 key, u64 word)
+{
+	key = (key ^ word) * 0x9e3779b97f4a7c15;
+	return key ^ key >> 29;
+}

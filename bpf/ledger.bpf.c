@@ -6,6 +6,7 @@
  *   enters     system calls that close, for what has no states
  *   leaves     system calls that make descriptors, or accept; sends, where the kernel has no hook for them
  *   forks, executes, exits   processes that come and go
+ *   encrypts, encrypts_go  what libraries for TLS are handed (tls.h)
  *   threads    the threads of a process, with where each was when it entered the kernel
  *
  * Nothing is streamed but what has ended and stacks whose path is new. All else stays here, overwritten in place, until it is
@@ -76,6 +77,9 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 4 << 20);
 } endings SEC(".maps");
+
+/* It looks into the uses of sockets. */
+#include "tls.h"
 
 static __always_inline struct target *target_now(u32 *tgid)
 {
@@ -359,6 +363,7 @@ __noinline u32 used(struct target *target, u64 *of, u64 inode, u32 length)
 	put_who(&use->by, target, bpf_get_current_pid_tgid() >> 32, take_stack(target));
 	struct message *message = &use->messages[use->sends++ % MESSAGES];
 	put_message(message, use->by.at, registers, length);
+	reveal(object, inode, message);
 	if (is_preparing(message))
 		keep_prepared(object, use, message);
 	return 0;

@@ -9,6 +9,7 @@
 /* A page that has begun, and four whole ones. */
 #define STACK_BYTES (5 * PAGE_BYTES)
 #define KEY_WORDS_MAX 1024
+#define KEY_BLOCK 32
 #define CODE_MAX 16
 #define MESSAGES 4
 #define MESSAGE_BYTES 512

@@ -72,17 +72,10 @@ static __always_inline u32 tid_at(u32 level)
 	return level ? number_at(bpf_get_current_task_btf(), level) : (u32)bpf_get_current_pid_tgid();
 }
 
-static __always_inline u64 mix(u64 key, u64 word)
+/* True where an address within the span of the libraries is one of code. */
+__noinline u32 is_library_code(struct target *target, u64 word)
 {
-	key = (key ^ word) * 0x9e3779b97f4a7c15;
-	return key ^ key >> 29;
-}
-
-static __always_inline bool is_code(struct target *target, u64 word)
-{
-	if (word - target->main.start < target->main.bytes)
-		return true;
-	if (word - target->libraries.start >= target->libraries.bytes)
+	if (!target)
 		return false;
 	for (u32 i = 0; i < CODE_MAX; i++) {
 		if (i >= target->code_count)
@@ -91,6 +84,26 @@ static __always_inline bool is_code(struct target *target, u64 word)
 			return true;
 	}
 	return false;
+}
+
+static __always_inline bool is_code(struct target *target, u64 word)
+{
+	if (word - target->main.start < target->main.bytes)
+		return true;
+	return word - target->libraries.start < target->libraries.bytes && is_library_code(target, word);
+}
+
+/* A block of words, up to a last one: few enough for the verifier to look at one after the other. */
+__noinline u64 mix_words(struct target *target, struct scratch *scratch, u32 first, u32 end, u64 key)
+{
+	if (!target || !scratch)
+		return 0;
+	for (u32 i = 0; i < KEY_BLOCK && first + i < end; i++) {
+		u64 word = scratch->words[(first + i) & (KEY_WORDS_MAX - 1)];
+		if (is_code(target, word))
+			key = mix(key, word);
+	}
+	return key;
 }
 
 /* What the return addresses on the stack's top say of the path. */
@@ -107,11 +120,10 @@ __noinline u64 path_of(struct target *target, struct scratch *scratch, u64 sp, u
 		if (bpf_probe_read_user(scratch->words, bytes & (2 * PAGE_BYTES - 1), (void *)sp))
 			return 0;
 	}
-	for (u32 i = 0; i < KEY_WORDS_MAX; i++) {
-		if (i >= bytes / 8)
+	for (u32 first = 0; first < KEY_WORDS_MAX; first += KEY_BLOCK) {
+		if (first >= bytes / 8)
 			break;
-		if (is_code(target, scratch->words[i]))
-			key = mix(key, scratch->words[i]);
+		key = mix_words(target, scratch, first, bytes / 8, key);
 	}
 	return key;
 }

@@ -23,13 +23,14 @@ mod runtime;
 mod stacks;
 mod targets;
 mod threads;
+mod tls;
 mod unwind;
 mod uses;
 
 pub use hooks::SendHook;
 
 use crate::bpf::Unavailable;
-use crate::model::{Identity, Kind, LastUse, ProcessId, Snapshot, Stack, StackKey, Timestamp, Use};
+use crate::model::{Address, Identity, Kind, LastUse, ProcessId, Snapshot, Stack, StackKey, Timestamp, Use};
 use hooks::Hooks;
 use records::{Opening, Who};
 use rustix::time::{ClockId, clock_gettime};
@@ -77,12 +78,15 @@ pub struct Answers {
 }
 
 /// What is known of something open.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Known {
     identity: Identity,
     object: u64,
     inode: u64,
     is_socket: bool,
+    /// True where its opening was seen.
+    is_whole: bool,
+    peer: Option<Address>,
     /// When its last use was, as far as was told, and whether with messages.
     told: Option<(u64, bool)>,
 }
@@ -185,20 +189,26 @@ impl Ledger {
 
     /// Says of what is new who opened it.
     fn add_openers(&mut self, snapshot: &mut Snapshot) {
-        for place in 0..snapshot.sightings.len() {
-            let sighting = &snapshot.sightings[place];
-            let (identity, inode) = (sighting.resource.identity, sighting.resource.inode.unwrap_or(0));
-            let Some(object) = sighting.object else { continue };
+        for sighting in &mut snapshot.sightings {
+            let (resource, Some(object)) = (&sighting.resource, sighting.object) else { continue };
+            let (identity, inode) = (resource.identity, resource.inode.unwrap_or(0));
             if self.known.get(&identity).is_some_and(|known| known.object == object) {
                 continue;
             }
-            let is_socket = is_socket(sighting.resource.kind);
-            self.known.insert(identity, Known { identity, object, inode, is_socket, told: None });
-            self.by_object.insert(object, identity);
             let opening = self.hooks.openings.get(&object).ok().map(|bytes| Opening::new(&bytes));
-            if let Some(opening) = opening.filter(|opening| opening.inode == inode) {
-                snapshot.sightings[place].opener = Some(self.by(opening.by));
-            }
+            let opening = opening.filter(|opening| opening.inode == inode);
+            let known = Known {
+                identity,
+                object,
+                inode,
+                is_socket: is_socket(resource.kind),
+                is_whole: opening.is_some(),
+                peer: resource.remote.clone(),
+                told: None,
+            };
+            self.known.insert(identity, known);
+            self.by_object.insert(object, identity);
+            sighting.opener = opening.map(|opening| self.by(opening.by));
         }
     }
 

@@ -42,6 +42,13 @@ pub(super) struct Watched {
     runs: bool,
 }
 
+impl Watched {
+    /// False once it has ended.
+    pub(super) fn runs(&self) -> bool {
+        self.runs
+    }
+}
+
 /// What all targets have in common.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scope {

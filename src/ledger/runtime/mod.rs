@@ -4,6 +4,9 @@
 //! and says by a number of its own which path that is. Here it says where things stand in this process, and makes frames out
 //! of what was taken. Each stands by itself: a further one is added to [`RUNTIMES`] and to `take_runtime` in `bpf/runtime.h`.
 
+pub(super) mod go;
+mod python;
+
 use super::process::Process;
 use super::raw::RawStack;
 use super::unwind::NativeFrame;
@@ -33,13 +36,27 @@ pub(super) trait Runtime: std::fmt::Debug {
     fn has_news(&mut self) -> bool {
         false
     }
+
+    /// What the kernel's side would take of a thread that waits, read from outside; `None` where the runtime can't.
+    fn take(&self, _process: &Process, _thread: Thread) -> Option<Vec<u8>> {
+        None
+    }
+}
+
+/// A thread of the process, as it waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Thread {
+    /// Its number in the process' own namespace: the last of `NSpid` in its `status`.
+    pub tid_inside: u32,
+    /// What `pthread_self` says in it; `None` where that isn't known from outside.
+    pub fsbase: Option<u64>,
 }
 
 /// Those that are known, each with how it is found in a process.
 type Find = fn(&Process) -> Option<Box<dyn Runtime>>;
 
 /// All of them; the first that is found is the process'.
-const RUNTIMES: [Find; 0] = [];
+const RUNTIMES: [Find; 2] = [python::find, go::find];
 
 /// The runtime of a process; `None` where it has none that is known.
 pub(super) fn find(process: &Process) -> Option<Box<dyn Runtime>> {
