@@ -15,6 +15,7 @@ mod full_disk;
 mod kinds;
 mod layers;
 mod leakers;
+mod ledger;
 mod left_open;
 mod lifetimes_csv;
 mod list;
