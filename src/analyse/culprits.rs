@@ -2,13 +2,14 @@
 //!
 //! Leaked ones are held against healthy ones of their kinds, those that are open and all that were closed: for each opener
 //! and each last use, how many there are on either side. Stacks count together where the frame that matters is the same.
-//! What nobody saw the code of counts on neither side.
+//! What nobody saw the code of counts on neither side, and so does what was opened after the last of the leaked ones: it may
+//! be leaked as well.
 //!
 //! The opener is named where it is told apart: most of the leaked ones have it, and few of the healthy ones. Where a pool
 //! opens for everybody, from a thread of its own maybe, it isn't, and the last use is named in its place.
 
 use super::sentence;
-use crate::model::{Finding, Kind, Lifetime, LifetimeId, Part, Report, StackKey, Verdict};
+use crate::model::{Finding, Kind, Lifetime, LifetimeId, Part, Report, StackKey, Timestamp, Verdict};
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -30,6 +31,8 @@ pub struct Share {
     pub leaked: u64,
     /// How many that are open and not leaked.
     pub open: u64,
+    /// How many of these were opened after the last of the leaked ones: they can't be told yet.
+    pub young: u64,
     /// How many that were closed.
     pub closed: u64,
 }
@@ -37,7 +40,7 @@ pub struct Share {
 impl Share {
     /// How many healthy ones.
     pub fn healthy(&self) -> u64 {
-        self.open + self.closed
+        self.open - self.young + self.closed
     }
 }
 
@@ -73,9 +76,16 @@ impl Shares {
         let is_healthy = |it: &&Lifetime| {
             is_counted(it.resource.kind) && !leaked.contains(&it.id) && !report.judged.is_leaked(it.id)
         };
-        for key in population.open.values().filter(is_healthy).filter_map(|it| part.stack_of(it)) {
-            if let Some(count) = counts.of(key) {
+        let mut last_leaked: HashMap<Kind, Timestamp> = HashMap::new();
+        for lifetime in leaked.iter().filter_map(|id| population.get(*id)) {
+            let last = last_leaked.entry(lifetime.resource.kind).or_insert(lifetime.opened);
+            *last = lifetime.opened.max(*last);
+        }
+        for lifetime in population.open.values().filter(is_healthy) {
+            if let Some((key, count)) = part.stack_of(lifetime).and_then(|key| Some((key, counts.of(key)?))) {
+                let last = last_leaked.get(&lifetime.resource.kind);
                 count.open += 1;
+                count.young += u64::from(last.is_some_and(|last| lifetime.opened > *last));
                 count.any = Some(key);
             }
         }
@@ -100,6 +110,11 @@ impl Shares {
         Shares { part, leaked: sum(|it| it.leaked), open: sum(|it| it.open), closed: sum(|it| it.closed), unseen, all }
     }
 
+    /// How many healthy ones they have together.
+    fn healthy(&self) -> u64 {
+        self.all.iter().map(Share::healthy).sum()
+    }
+
     /// The code that most of the leaked ones have.
     pub fn most(&self) -> Option<&Share> {
         self.all.first().filter(|first| 2 * first.leaked > self.leaked)
@@ -107,7 +122,7 @@ impl Shares {
 
     /// The share of it among the leaked ones and among the healthy ones, from 0 to 1.
     fn rates(&self, share: &Share) -> (f64, f64) {
-        let healthy = (self.open + self.closed).max(1) as f64;
+        let healthy = self.healthy().max(1) as f64;
         (share.leaked as f64 / self.leaked.max(1) as f64, share.healthy() as f64 / healthy)
     }
 
@@ -132,7 +147,7 @@ impl Shares {
             (leaked, 0) => format!("{} of {leaked} were", most.leaked),
             (leaked, _) => format!("{} of the {leaked} of which it was seen were", most.leaked),
         };
-        let healthy = self.open + self.closed;
+        let healthy = self.healthy();
         let healthy = match most.healthy() {
             _ if healthy == 0 => String::new(),
             0 => format!(", and none of {healthy} healthy ones"),
@@ -230,6 +245,7 @@ struct Count {
     /// By stack.
     leaked: HashMap<StackKey, u64>,
     open: u64,
+    young: u64,
     closed: u64,
     any: Option<StackKey>,
 }
@@ -248,6 +264,7 @@ impl Counts<'_> {
                 stack: most.map(|(key, _)| *key).or(count.any)?,
                 leaked: count.leaked.values().sum(),
                 open: count.open,
+                young: count.young,
                 closed: count.closed,
             })
         };

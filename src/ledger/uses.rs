@@ -2,8 +2,8 @@
 
 use super::message::{self, Prepared, Written};
 use super::records::{self, SocketUse, USE_BYTES, Write};
-use super::{Known, Ledger};
-use crate::model::{Address, Identity, LastUse, Message, Snapshot};
+use super::{Known, Ledger, Threads};
+use crate::model::{Address, Identity, LastUse, Message, Snapshot, Whereabouts};
 use std::collections::HashSet;
 
 /// Connections under no suspicion that are asked for at a tick, by turns.
@@ -30,26 +30,32 @@ impl Ledger {
         }
         let asked: Vec<Identity> = self.turns.drain(..BY_TURNS.min(self.turns.len())).collect();
         for known in asked.iter().filter_map(|identity| self.known.get(identity).cloned()).collect::<Vec<_>>() {
-            let has_messages = known.told.is_some_and(|(_, with_messages)| with_messages);
-            snapshot.used.extend(self.last_use(&known, has_messages).map(|last| (known.identity, last)));
+            snapshot.used.extend(self.last_use(&known, None).map(|last| (known.identity, last)));
         }
     }
 
     /// What is new of these, with what was said.
     pub(super) fn uses_of(&mut self, suspects: &HashSet<Identity>) -> Vec<(Identity, LastUse)> {
         let known: Vec<Known> = suspects.iter().filter_map(|identity| self.known.get(identity)).cloned().collect();
-        known.into_iter().filter_map(|known| Some((known.identity, self.last_use(&known, true)?))).collect()
+        let mut threads = Threads::default();
+        let mut ask = |known: Known| Some((known.identity, self.last_use(&known, Some(&mut threads))?));
+        known.into_iter().filter_map(&mut ask).collect()
     }
 
-    /// The last use of a socket, where that is news.
-    fn last_use(&mut self, known: &Known, is_suspect: bool) -> Option<LastUse> {
+    /// The last use of a socket, where that is news. Where its last user is now only with `threads`.
+    fn last_use(&mut self, known: &Known, threads: Option<&mut Threads>) -> Option<LastUse> {
+        let is_suspect = threads.is_some() || known.told.is_some_and(|(_, is_suspect)| is_suspect);
         let bytes = self.hooks.uses.get::<u64, USE_BYTES>(&known.object).ok()?;
         let found = SocketUse::new(&bytes);
-        let told = (found.by.at, is_suspect);
-        if found.inode != known.inode || found.by.at == 0 || known.told == Some(told) {
+        if found.inode != known.inode || found.by.at == 0 {
             return None;
         }
-        self.known.get_mut(&known.identity)?.told = Some(told);
+        let now = threads.and_then(|threads| self.whereabouts(found.by, threads));
+        let has_moved = now.as_ref().is_some_and(|now| !known.whereabouts.as_ref().is_some_and(|it| is_same(it, now)));
+        let told = (found.by.at, is_suspect);
+        if known.told == Some(told) && !has_moved {
+            return None;
+        }
         let said = Said {
             object: known.object,
             inode: known.inode,
@@ -59,7 +65,10 @@ impl Ledger {
             peer: known.peer.as_ref(),
         };
         let messages = self.messages(&said);
-        Some(LastUse { by: self.by(found.by), messages, whereabouts: None })
+        let known = self.known.get_mut(&known.identity)?;
+        known.told = Some(told);
+        known.whereabouts.clone_from(&now);
+        Some(LastUse { by: self.by(found.by), messages, whereabouts: now })
     }
 
     /// What was said, in words. The connection was seen from its beginning where its opening was.
@@ -79,4 +88,9 @@ impl Ledger {
         });
         message::decode(&written.collect::<Vec<_>>(), prepared, of.peer, self.options.show_literals)
     }
+}
+
+/// True where a thread has not moved from one moment to the other.
+fn is_same(before: &Whereabouts, now: &Whereabouts) -> bool {
+    (before.stack, &before.words) == (now.stack, &now.words)
 }

@@ -187,7 +187,7 @@ fn an_opener_that_healthy_ones_lack_is_named() {
     let text = text_of(&file, "");
     let first = text.lines().next().unwrap();
     assert!(
-        first.starts_with("● LEAK") && first.contains("were opened by report_export (app.py:88), and 1 of"),
+        first.starts_with("● LEAK") && first.contains("were opened by report_export (app.py:88), and none of"),
         "{first}"
     );
     let squeezed = squeezed(&text);
@@ -219,7 +219,7 @@ fn of_a_pool_the_last_use_is_named() {
     let file = recorded(&folder, &POOLED.ticks());
     let text = text_of(&file, "");
     let first = text.lines().next().unwrap();
-    assert!(first.contains("ere last used by on_order (app.py:64), and 1 of"), "{first}");
+    assert!(first.contains("ere last used by on_order (app.py:64), and none of"), "{first}");
     assert!(text.contains("last used by on_order (app.py:64) · SELECT"), "{text}");
     assert!(squeezed(&text).contains("... the rest was not read: too deep"), "{text}");
 }

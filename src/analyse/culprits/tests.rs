@@ -146,3 +146,15 @@ fn stacks_of_one_name_count_together() {
     let shares = Shares::of(&report, Part::Opener, &leaked(&report), |_| true);
     assert_eq!((shares.all.len(), shares.all[0].leaked, shares.all[0].stack), (1, 7, StackKey(2)));
 }
+
+#[test]
+fn what_is_younger_than_all_leaked_ones_is_not_healthy_yet() {
+    let mut report = report(&[("export", true)]);
+    open(&mut report, 20, 1, 1, true);
+    open(&mut report, 10, 1, 1, false);
+    let healthy = report.population.open.values_mut().filter(|it| it.id.0 >= 20);
+    healthy.for_each(|it| it.opened = Timestamp(5));
+    let shares = Shares::of(&report, Part::Opener, &leaked(&report), |_| true);
+    assert_eq!((shares.all[0].open, shares.all[0].young, shares.all[0].healthy()), (10, 10, 0));
+    assert_eq!(named(report).sentence, "it leaks. All 20 were opened by export");
+}
