@@ -108,7 +108,10 @@ struct files_struct {
 struct pt_regs {
 	unsigned long r14;
 	unsigned long bp;
+	unsigned long bx;
 	unsigned long r10;
+	unsigned long ax;
+	unsigned long cx;
 	unsigned long dx;
 	unsigned long si;
 	unsigned long di;

@@ -6,6 +6,7 @@
  *   enters     system calls that close, for what has no states
  *   leaves     system calls that make descriptors, or accept; sends, where the kernel has no hook for them
  *   forks, executes, exits   processes that come and go
+ *   encrypts, encrypts_go  what libraries for TLS are handed (tls.h)
  *   threads    the threads of a process, with where each was when it entered the kernel
  *
  * Nothing is streamed but what has ended and stacks whose path is new. All else stays here, overwritten in place, until it is
@@ -76,6 +77,9 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 4 << 20);
 } endings SEC(".maps");
+
+/* It looks into the uses of sockets. */
+#include "tls.h"
 
 static __always_inline struct target *target_now(u32 *tgid)
 {
@@ -296,12 +300,33 @@ static __always_inline u32 call_of(struct pt_regs *registers)
 	return of && number < CALLS_MAX ? of->of[number & (CALLS_MAX - 1)] : NO_CALL;
 }
 
-/* PostgreSQL's Parse with a name, MySQL's COM_STMT_PREPARE: later writes name it, and say no more. */
+/*
+ * A statement whose text later writes don't repeat: MySQL's COM_STMT_PREPARE; PostgreSQL's Parse, unless it has no name and its
+ * execution follows in the same write. Messages there are a letter and a length that counts itself.
+ */
 static __always_inline bool is_preparing(struct message *message)
 {
-	u8 *bytes = message->bytes;
+	u32 at = 0, kept = message->kept;
+	bool is_parsed = false, is_bound = false;
 
-	return message->kept > 6 && ((bytes[0] == 'P' && bytes[1] == 0 && bytes[5] != 0) || bytes[4] == 0x16);
+	if (kept < 7)
+		return false;
+	if (message->bytes[4] == 0x16)
+		return true;
+	for (u32 i = 0; i < 4; i++) {
+		if (at + 6 > kept || at + 6 > MESSAGE_BYTES)
+			break;
+		u8 *bytes = message->bytes + at;
+		if (bytes[0] == 'P' && bytes[5])
+			return true;
+		is_parsed |= bytes[0] == 'P';
+		is_bound |= bytes[0] == 'B';
+		/* The length of what was kept has two bytes at the most. */
+		if (bytes[1] || bytes[2])
+			break;
+		at = (at + 1 + (bytes[3] << 8 | bytes[4])) & (2 * MESSAGE_BYTES - 1);
+	}
+	return is_parsed && !is_bound;
 }
 
 __noinline u32 keep_prepared(u64 object, struct use *use, struct message *message)
@@ -359,6 +384,7 @@ __noinline u32 used(struct target *target, u64 *of, u64 inode, u32 length)
 	put_who(&use->by, target, bpf_get_current_pid_tgid() >> 32, take_stack(target));
 	struct message *message = &use->messages[use->sends++ % MESSAGES];
 	put_message(message, use->by.at, registers, length);
+	reveal(object, inode, message);
 	if (is_preparing(message))
 		keep_prepared(object, use, message);
 	return 0;

@@ -74,7 +74,7 @@ struct python_taken {
 	u32 count;
 	u32 beyond; /* frames that were seen and not kept */
 	u32 flags;
-	u32 awaiting; /* of count, those that don't run */
+	u32 unused;
 	struct python_frame frames[PYTHON_FRAMES_MAX + PYTHON_AWAITING_MAX];
 	/* From here on: while it is taken. */
 	u64 hash;
@@ -372,7 +372,6 @@ __noinline u64 take_python(struct python *at, struct python_taken *to)
 	to->count = 0;
 	to->beyond = 0;
 	to->flags = 0;
-	to->awaiting = 0;
 	to->hash = 0;
 	to->inner = 0;
 	to->handle = 0;

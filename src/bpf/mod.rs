@@ -13,7 +13,7 @@ mod sys;
 pub(crate) use {
     object::{ENDS, FILES, LEDGER, MACHINE, Object, Unavailable, has_tracepoint, ticks_per_second},
     ring::Ring,
-    sys::{Map, Scope, link},
+    sys::{Map, Scope, attach_to_instruction, link},
 };
 
 use std::io::{self, Read};

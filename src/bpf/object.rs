@@ -124,6 +124,13 @@ impl Object {
         self.iterator(name, self.iterators[1])
     }
 
+    /// Loads a program that is run whenever a process passes an instruction.
+    pub(crate) fn of_instructions(&self, name: &str) -> Result<OwnedFd, Unavailable> {
+        let function = self.function(name)?;
+        let (instructions, license) = (function.instructions.as_slice(), self.object.license.as_c_str());
+        load(&Program { name, instructions, license, target: 0, hook: Hook::Instruction })
+    }
+
     fn iterator(&self, name: &str, target: u32) -> Result<OwnedFd, Unavailable> {
         let function = self.function(name)?;
         let (instructions, license) = (function.instructions.as_slice(), self.object.license.as_c_str());

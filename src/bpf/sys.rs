@@ -16,6 +16,9 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 /// Linux 6.4 the end of a full one is lost.
 const LOG_STATS: u32 = 4;
 
+/// `PERF_FLAG_FD_CLOEXEC`.
+const PERF_CLOSE_ON_EXEC: u64 = 8;
+
 /// `struct bpf_func_info`.
 const FUNCTION_INFO_BYTES: usize = 8;
 
@@ -41,6 +44,8 @@ pub(crate) enum Hook<'a> {
     Iterator,
     /// Whenever the kernel passes a tracepoint. Callbacks need the program's own types and which of them its functions have.
     Tracepoint { types: &'a OwnedFd, functions: &'a [u8] },
+    /// Whenever a process passes an instruction.
+    Instruction,
 }
 
 /// A map in the kernel.
@@ -137,7 +142,21 @@ struct TaskInfo {
     pid_fd: u32,
 }
 
-/// `bpf_attr.link_create` for an iterator.
+/// `struct perf_event_attr` as far as an instruction needs it (`PERF_ATTR_SIZE_VER1`).
+#[derive(Default)]
+#[repr(C)]
+struct PerfEvent {
+    kind: u32,
+    bytes: u32,
+    config: u64,
+    sampling: [u64; 3],
+    flags: u64,
+    wakeup: [u32; 2],
+    path: u64,
+    offset: u64,
+}
+
+/// `bpf_attr.link_create` for an iterator or a performance event.
 #[repr(C)]
 struct LinkCreate {
     program: u32,
@@ -161,11 +180,18 @@ impl Program<'_> {
     /// empty one is the fastest.
     pub(crate) fn load(&self, log: &mut [u8]) -> io::Result<OwnedFd> {
         let (attach_type, types, functions) = match self.hook {
-            Hook::Iterator => (bpf_attach_type::BPF_TRACE_ITER, 0, &[][..]),
-            Hook::Tracepoint { types, functions } => (bpf_attach_type::BPF_TRACE_RAW_TP, number(types), functions),
+            Hook::Iterator => (bpf_attach_type::BPF_TRACE_ITER as u32, 0, &[][..]),
+            Hook::Tracepoint { types, functions } => {
+                (bpf_attach_type::BPF_TRACE_RAW_TP as u32, number(types), functions)
+            }
+            Hook::Instruction => (0, 0, &[][..]),
+        };
+        let kind = match self.hook {
+            Hook::Instruction => bpf_prog_type::BPF_PROG_TYPE_KPROBE,
+            _ => bpf_prog_type::BPF_PROG_TYPE_TRACING,
         };
         let load = ProgramLoad {
-            kind: bpf_prog_type::BPF_PROG_TYPE_TRACING as u32,
+            kind: kind as u32,
             instruction_count: self.instructions.len() as u32,
             instructions: self.instructions.as_ptr() as u64,
             license: self.license.as_ptr() as u64,
@@ -176,7 +202,7 @@ impl Program<'_> {
             flags: 0,
             name: short(self.name),
             interface: 0,
-            attach_type: attach_type as u32,
+            attach_type,
             types,
             function_info_bytes: FUNCTION_INFO_BYTES as u32,
             function_info: functions.as_ptr() as u64,
@@ -371,6 +397,43 @@ pub(crate) fn attach(program: impl AsFd) -> io::Result<OwnedFd> {
     let open_it = TracepointOpen { name: 0, program: number(&program), unused: 0 };
     // SAFETY: `TracepointOpen` is laid out as the kernel's, which only reads it.
     unsafe { open(bpf_cmd::BPF_RAW_TRACEPOINT_OPEN, &open_it) }
+}
+
+/// Has a loaded program run whenever a process passes an instruction, until what is given back is closed. `offset` is where it
+/// stands in the file at `path`, in bytes; `kind` is the number of `/sys/bus/event_source/devices/uprobe/type`. Needs Linux 5.15.
+pub(crate) fn attach_to_instruction(
+    program: impl AsFd,
+    kind: u32,
+    path: &CStr,
+    offset: u64,
+    pid: u32,
+) -> io::Result<OwnedFd> {
+    let event = PerfEvent {
+        kind,
+        bytes: size_of::<PerfEvent>() as u32,
+        path: path.as_ptr() as u64,
+        offset,
+        ..PerfEvent::default()
+    };
+    let (any_processor, no_group) = (-1, -1);
+    // SAFETY: `PerfEvent` is laid out as the kernel's and says its own length; the kernel reads from it and, up to its NUL, from `path`.
+    let fd = unsafe {
+        libc::syscall(libc::SYS_perf_event_open, &raw const event, pid, any_processor, no_group, PERF_CLOSE_ON_EXEC)
+    };
+    let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0).ok_or_else(io::Error::last_os_error)?;
+    // SAFETY: the kernel has just opened it for us, and nobody else knows of it.
+    let event = unsafe { OwnedFd::from_raw_fd(fd) };
+    let create = LinkCreate {
+        program: number(&program),
+        target: number(&event),
+        attach_type: bpf_attach_type::BPF_PERF_EVENT as u32,
+        flags: 0,
+        info: 0,
+        info_bytes: 0,
+        unused: 0,
+    };
+    // SAFETY: `LinkCreate` is laid out as the kernel's, which only reads it. The link holds the event.
+    unsafe { open(bpf_cmd::BPF_LINK_CREATE, &create) }
 }
 
 /// Binds a loaded program to the files it shall walk.

@@ -31,7 +31,7 @@ fn follow(path: &Path, folder: &Path, case: &str) -> Option<Followed> {
     let (program, _, mut lines) = launch(path, folder, case);
     assert_eq!(lines.next().unwrap().case, "ready");
     let mut targets = Targets::new(Path::new("/proc"), Scope { by_calls: false, with_children: false });
-    assert_eq!(targets.follow(&hooks, &[id_of(program.0.id())]), Vec::<String>::new());
+    assert!(targets.follow(&hooks, &[id_of(program.0.id())]).0.is_empty());
     Some(Followed { program, lines, hooks, targets })
 }
 
