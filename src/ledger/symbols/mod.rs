@@ -9,8 +9,6 @@ mod dwarf;
 pub(super) mod elf;
 mod name;
 mod table;
-#[cfg(test)]
-mod tests;
 
 use super::process::{Mapping, Process};
 use super::unwind::tables::Tables;
@@ -187,12 +185,10 @@ impl Files {
         if frames.is_empty() {
             frames.push(Frame::default());
         }
-        // Debug information may have lines alone, as of assembler.
         if let Some(outermost) = frames.last_mut()
-            && outermost.function.is_none()
+            && let Some(symbol) = known.symbols.get().and_then(|symbols| symbols.name(address))
         {
-            let symbol = known.symbols.get().and_then(|symbols| symbols.name(address));
-            outermost.function = symbol.map(|symbol| name::demangle(symbol).into());
+            outermost.function = Some(fuller(outermost.function.take(), name::demangle(symbol)));
         }
         for frame in &mut frames {
             frame.module.clone_from(&module);
@@ -271,6 +267,15 @@ impl Files {
             oldest.symbols.drop_read();
             oldest.dwarf.drop_read();
         }
+    }
+}
+
+/// The name of a function by its debug information, which may have lines alone (assembler) or leave out what a function belongs to
+/// (`report` of C++'s `app::report`), and by its symbol.
+fn fuller(told: Option<Box<str>>, symbol: String) -> Box<str> {
+    match told {
+        Some(told) if !symbol.ends_with(&format!("::{told}")) => told,
+        _ => symbol.into(),
     }
 }
 

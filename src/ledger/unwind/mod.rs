@@ -1,7 +1,9 @@
 //! From registers and copied stack to frames, by unwind tables, and by frame pointers where there are none.
 //!
 //! - `registers`: what is known of a frame. `tables`: a file's unwind tables. `step`: from a frame to its caller by them.
+//! - `call`: what the instruction before an address calls, which tells a return address from any other number.
 
+mod call;
 mod registers;
 mod step;
 pub(super) mod tables;
@@ -148,8 +150,8 @@ impl Walk<'_> {
                 Err(format!("the stack in {module} is not what its unwind tables say it is"))
             }
             (Step::RegisterUnknown, _) => Err(format!(
-                "the caller is found by a register that the kernel doesn't tell of a waiting thread; building {module} with \
-                 optimization mends it"
+                "{module} finds its callers by the frame pointer, which the kernel doesn't tell of a waiting thread; the stack of \
+                 what the thread does next is whole"
             )),
             (_, Err(why)) if mapping.inode != 0 => Err(format!("the unwind tables of {module} can't be read: {why}")),
             (_, Err(_)) => Err(format!("{module} has neither unwind tables nor frame pointers")),
@@ -197,7 +199,7 @@ impl Walk<'_> {
         /// Go's, libuv's and the JVM's are of some hundred bytes.
         const LEAF_BYTES_MAX: u64 = 1 << 10;
         let returns_to = self.copied.word(known.sp)?;
-        let called = self.called_before(returns_to)?;
+        let called = call::target_before(self.process, returns_to)?;
         let is_within = known.ip.checked_sub(called).is_some_and(|within| within < LEAF_BYTES_MAX);
         let mut caller = *known;
         (caller.ip, caller.sp) = (returns_to, known.sp + 8);
@@ -215,7 +217,7 @@ impl Walk<'_> {
         let Some(start) = start else { return Step::RegisterUnknown };
         let mut at = known.sp + 8;
         while let Some(word) = self.copied.word(at) {
-            if self.called_before(word) == Some(start)
+            if call::target_before(self.process, word) == Some(start)
                 && let Some(of_caller) = self.copied.word(at - 8)
             {
                 return Step::Caller(known.by_frame_pointer(at - 8, of_caller, word), false);
@@ -223,30 +225,6 @@ impl Walk<'_> {
             at += 8;
         }
         Step::RegisterUnknown
-    }
-
-    /// The function that the instruction before an address calls, where that is a direct call.
-    #[cfg(target_arch = "x86_64")]
-    fn called_before(&self, address: u64) -> Option<u64> {
-        let mapping = self.process.mapping_at(address).filter(|mapping| mapping.is_executable)?;
-        let mut call = [0; 5];
-        address.checked_sub(5).filter(|at| *at >= mapping.start)?;
-        self.process.read(address - 5, &mut call).ok()?;
-        let [0xe8, distance @ ..] = call else { return None };
-        Some(address.wrapping_add_signed(i64::from(i32::from_le_bytes(distance))))
-    }
-
-    /// The function that the instruction before an address calls, where that is a direct call.
-    #[cfg(target_arch = "aarch64")]
-    fn called_before(&self, address: u64) -> Option<u64> {
-        let mapping = self.process.mapping_at(address).filter(|mapping| mapping.is_executable)?;
-        let mut call = [0; 4];
-        address.checked_sub(4).filter(|at| *at >= mapping.start)?;
-        self.process.read(address - 4, &mut call).ok()?;
-        let call = u32::from_le_bytes(call);
-        // `bl`: 26 bits of distance in instructions, with their sign.
-        let distance = i64::from((call << 6) as i32 >> 6) * 4;
-        (call >> 26 == 0b10_0101).then(|| (address - 4).wrapping_add_signed(distance))
     }
 }
 

@@ -61,7 +61,7 @@ int main() {
 "#;
 
 const RUST: &str = r#"
-use std::io::{Read, Write};
+use std::io::Write;
 mod pool {
     use std::io::Read;
     #[inline(always)]
@@ -77,8 +77,8 @@ mod pool {
 fn main() {
     std::io::stdout().write_all(b"!").unwrap();
     std::io::stdout().flush().unwrap();
-    let mut from = std::fs::File::open("/dev/stdin").unwrap();
-    std::process::exit(pool::take(&mut from.by_ref()) as i32);
+    let mut from: std::fs::File = std::fs::File::open("/dev/stdin").unwrap();
+    std::process::exit(pool::take(&mut from) as i32);
 }
 "#;
 
@@ -172,7 +172,11 @@ fn optimized_c_without_frame_pointers() {
     assert_eq!(cut, None, "{told:#?}");
     assert!(frames.windows(2).all(|pair| pair[0].sp < pair[1].sp), "{frames:#x?}");
     let files = frames.iter().flat_map(|frame| &frame.frames).filter_map(|frame| frame.file.as_deref());
-    assert!(files.clone().any(|file| file.starts_with('/') && file.ends_with("/a.c")), "{:?}", files.collect::<Vec<_>>());
+    assert!(
+        files.clone().any(|file| file.starts_with('/') && file.ends_with("/a.c")),
+        "{:?}",
+        files.collect::<Vec<_>>()
+    );
     assert_eq!(told.last().map(|last| last.starts_with("_start ")), Some(true), "{told:#?}");
 }
 
@@ -205,7 +209,8 @@ fn a_stack_that_is_deeper_than_its_copy_says_so() {
 #[test]
 fn a_module_without_tables_is_named_with_what_mends_it() {
     let folder = scratch();
-    let flags = "-O2 -fomit-frame-pointer -fno-asynchronous-unwind-tables -fno-unwind-tables -fno-optimize-sibling-calls";
+    let flags =
+        "-O2 -fomit-frame-pointer -fno-asynchronous-unwind-tables -fno-unwind-tables -fno-optimize-sibling-calls";
     if !compile(folder.path(), C, &format!("gcc {flags} -o leaks a.c")) {
         skip!("no gcc");
     }
