@@ -44,7 +44,7 @@ impl SymbolTable {
     /// Adds the functions of a file's symbol tables. Those of the tables that are whole may lack a length (assembler).
     pub(super) fn add(&mut self, elf: &Elf<'_>) {
         for (table, is_whole) in [(elf.dynamic_symbol_table(), false), (elf.symbol_table(), true)] {
-            for symbol in table.iter().flat_map(|table| table.symbols()) {
+            for symbol in table.iter().flat_map(ObjectSymbolTable::symbols) {
                 let raw = symbol.elf_symbol();
                 let in_code = || {
                     let section = symbol.section_index().and_then(|index| elf.section_by_index(index).ok());
