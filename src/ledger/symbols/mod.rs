@@ -2,12 +2,13 @@
 //!
 //! - `elf`: a file by its sections.
 //! - `table`: functions by its symbols. `dwarf`: by its debug information. `debug_file`: where that stands in a file of its own.
-//! - `name`: names as they stand in the source.
+//! - `pages`: sections too large to be read as a whole. `name`: names as they stand in the source.
 
 mod debug_file;
 mod dwarf;
 pub(super) mod elf;
 mod name;
+mod pages;
 mod table;
 
 use super::process::{Mapping, Process};
