@@ -86,6 +86,9 @@ impl Walk<'_> {
         while frames.len() < FRAMES_MAX {
             let address = if is_exact { known.ip } else { known.ip - 1 };
             let mapping = self.mapping(address);
+            if mapping.is_none() && !frames.is_empty() {
+                return (frames, Some(format!("{address:#x}, to which this returns, is no code that is mapped")));
+            }
             frames.push(NativeFrame { address, sp: known.sp, frames: self.name(mapping.as_ref(), address) });
             let is_first = frames.len() == 1;
             match self.step(mapping.as_ref(), address, &known, is_first) {
