@@ -5,9 +5,20 @@ use super::name::demangle;
 use super::pages::{Piece, Section};
 use crate::model::{Frame, Via};
 use addr2line::Context;
+use gimli::SectionId;
 use object::Object;
 use std::fmt;
 use std::sync::Arc;
+
+/// Where variables are and what macros say: nobody asks, and where it is compressed it would take half of the memory.
+const UNREAD: [SectionId; 6] = [
+    SectionId::DebugLoc,
+    SectionId::DebugLocLists,
+    SectionId::DebugMacinfo,
+    SectionId::DebugMacro,
+    SectionId::DebugNames,
+    SectionId::DebugTypes,
+];
 
 /// The debug information of one file.
 pub(super) struct Dwarf {
@@ -28,7 +39,8 @@ impl Dwarf {
         let mut sections = Vec::new();
         let mut load = |elf: &Elf<'_>| {
             gimli::Dwarf::load(|id| {
-                let section = elf::pages(elf, id.name()).unwrap_or_else(|| Section::in_memory(&[]));
+                let section = (!UNREAD.contains(&id)).then(|| elf::pages(elf, id.name())).flatten();
+                let section = section.unwrap_or_else(|| Section::in_memory(&[]));
                 sections.push(Arc::new(section));
                 Ok::<_, gimli::Error>(Piece::whole(Arc::clone(&sections[sections.len() - 1])))
             })

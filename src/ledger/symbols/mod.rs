@@ -257,16 +257,26 @@ impl Files {
         self.files[file].used = self.uses;
     }
 
-    /// Drops what was read of the files that have not been used for longest, until the rest is within its bounds.
+    /// Drops what was read of the files that have not been used for longest, until the rest is within its bounds: debug information
+    /// first, for what it has named stays known, unwind tables last, for each stack needs them.
     pub(super) fn keep_within_bounds(&mut self) {
+        let drops: [fn(&mut MappedFile); 3] =
+            [|file| file.dwarf.drop_read(), |file| file.symbols.drop_read(), |file| file.tables.drop_read()];
         let mut kept: usize = self.files.iter().map(MappedFile::cost_bytes).sum();
-        while kept > KEPT_BYTES_MAX {
-            let read = self.files.iter_mut().filter(|file| file.cost_bytes() > 0);
-            let Some(oldest) = read.min_by_key(|file| file.used) else { return };
-            kept -= oldest.cost_bytes();
-            oldest.tables.drop_read();
-            oldest.symbols.drop_read();
-            oldest.dwarf.drop_read();
+        if kept <= KEPT_BYTES_MAX {
+            return;
+        }
+        let mut oldest: Vec<&mut MappedFile> = self.files.iter_mut().collect();
+        oldest.sort_by_key(|file| file.used);
+        for drop_part in drops {
+            for file in &mut oldest {
+                if kept <= KEPT_BYTES_MAX {
+                    return;
+                }
+                kept -= file.cost_bytes();
+                drop_part(file);
+                kept += file.cost_bytes();
+            }
         }
     }
 }

@@ -8,8 +8,8 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-/// How much is read at once, in bytes: a unit's functions and lines are some of these.
-const PAGE_BYTES: usize = 64 << 10;
+/// How much is read at once, in bytes. The begin of every unit is read, so that larger ones would come to all of it.
+const PAGE_BYTES: usize = 8 << 10;
 
 /// One section. Its pages stay until it is dropped as a whole.
 pub(super) struct Section {
