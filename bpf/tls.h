@@ -33,9 +33,11 @@ struct plaintext {
 	u64 place;   /* of the return address; of a goroutine from its stack's upper end, for stacks move */
 	u64 returns;
 	u32 length;
+	u32 first_length; /* where several were written since the last send, of the first; the last one is kept */
 	u16 kept;
 	u8 is_pending;
 	u8 is_go;
+	u32 unused;
 	u8 bytes[MESSAGE_BYTES];
 };
 
@@ -113,6 +115,8 @@ static __always_inline int keep_plaintext(u64 of, u64 goroutine, u64 sp, u64 fro
 	kept->place = goroutine ? go_stack_high(goroutine) - sp : sp;
 	kept->returns = user_word(sp);
 	kept->length = length;
+	if (!kept->is_pending)
+		kept->first_length = length;
 	kept->kept = bpf_probe_read_user(kept->bytes, bytes, (void *)from) ? 0 : bytes;
 	kept->is_pending = 1;
 	bpf_map_update_elem(&encrypted, &by, &of, BPF_ANY);
@@ -144,9 +148,9 @@ static __always_inline bool is_within(struct plaintext *kept, struct pt_regs *re
 /* Whether a record of TLS is as long as it must be. */
 static __always_inline bool fits(struct plaintext *kept, u32 record_bytes)
 {
-	if (kept->length >= TLS_RECORD_MAX)
+	if (kept->first_length >= TLS_RECORD_MAX)
 		return record_bytes >= TLS_RECORD_MAX + TLS_ADDED_MIN;
-	return record_bytes - kept->length - TLS_ADDED_MIN <= TLS_ADDED_MAX - TLS_ADDED_MIN;
+	return record_bytes - kept->first_length - TLS_ADDED_MIN <= TLS_ADDED_MAX - TLS_ADDED_MIN;
 }
 
 /* Whether a socket that is open has been seen to take this connection's ciphertext. */
@@ -186,7 +190,12 @@ static __always_inline struct plaintext *plaintext_of(u64 object, u64 inode, u32
 	if (!is_surely && known && known->inode == inode) {
 		key.of = known->of;
 		struct plaintext *kept = bpf_map_lookup_elem(&plaintexts, &key);
-		return kept && kept->is_pending && kept->inode == inode && fits(kept, record_bytes) ? kept : NULL;
+		if (!kept || !kept->is_pending || kept->inode != inode)
+			return NULL;
+		if (fits(kept, record_bytes))
+			return kept;
+		kept->is_pending = 0;
+		return NULL;
 	}
 	if (!last || (!is_surely && (!last->is_pending || is_taken(last) || !fits(last, record_bytes))))
 		return NULL;

@@ -418,14 +418,7 @@ pub(crate) fn attach_to_instruction(
     let (any_processor, no_group) = (-1, -1);
     // SAFETY: `PerfEvent` is laid out as the kernel's and says its own length; the kernel reads from it and, up to its NUL, from `path`.
     let fd = unsafe {
-        libc::syscall(
-            libc::SYS_perf_event_open,
-            &raw const event,
-            pid,
-            any_processor,
-            no_group,
-            PERF_CLOSE_ON_EXEC,
-        )
+        libc::syscall(libc::SYS_perf_event_open, &raw const event, pid, any_processor, no_group, PERF_CLOSE_ON_EXEC)
     };
     let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0).ok_or_else(io::Error::last_os_error)?;
     // SAFETY: the kernel has just opened it for us, and nobody else knows of it.

@@ -30,7 +30,7 @@ pub(super) struct Hooks {
     pub sends_by_calls: bool,
     calls: Map,
     /// The object, of which the hooks for system calls are loaded when a target first needs them.
-    object: Object,
+    pub object: Object,
     by_calls: Vec<OwnedFd>,
     _links: Vec<OwnedFd>,
 }
