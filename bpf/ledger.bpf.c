@@ -300,12 +300,33 @@ static __always_inline u32 call_of(struct pt_regs *registers)
 	return of && number < CALLS_MAX ? of->of[number & (CALLS_MAX - 1)] : NO_CALL;
 }
 
-/* PostgreSQL's Parse with a name, MySQL's COM_STMT_PREPARE: later writes name it, and say no more. */
+/*
+ * A statement whose text later writes don't repeat: MySQL's COM_STMT_PREPARE; PostgreSQL's Parse, unless it has no name and its
+ * execution follows in the same write. Messages there are a letter and a length that counts itself.
+ */
 static __always_inline bool is_preparing(struct message *message)
 {
-	u8 *bytes = message->bytes;
+	u32 at = 0, kept = message->kept;
+	bool is_parsed = false, is_bound = false;
 
-	return message->kept > 6 && ((bytes[0] == 'P' && bytes[1] == 0 && bytes[5] != 0) || bytes[4] == 0x16);
+	if (kept < 7)
+		return false;
+	if (message->bytes[4] == 0x16)
+		return true;
+	for (u32 i = 0; i < 4; i++) {
+		if (at + 6 > kept || at + 6 > MESSAGE_BYTES)
+			break;
+		u8 *bytes = message->bytes + at;
+		if (bytes[0] == 'P' && bytes[5])
+			return true;
+		is_parsed |= bytes[0] == 'P';
+		is_bound |= bytes[0] == 'B';
+		/* The length of what was kept has two bytes at the most. */
+		if (bytes[1] || bytes[2])
+			break;
+		at = (at + 1 + (bytes[3] << 8 | bytes[4])) & (2 * MESSAGE_BYTES - 1);
+	}
+	return is_parsed && !is_bound;
 }
 
 __noinline u32 keep_prepared(u64 object, struct use *use, struct message *message)

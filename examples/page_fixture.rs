@@ -294,6 +294,7 @@ fn leak() -> (Report, Vec<Made>) {
             VerdictChange { at: at(900), kind: Verdict::Leak, sentence: leak.sentence },
         ],
         stacks: BTreeMap::new(),
+        labels: BTreeMap::new(),
         population,
         every_seconds: Some(5.0),
         limits: vec![

@@ -2,13 +2,14 @@
 //!
 //! Leaked ones are held against healthy ones of their kinds, those that are open and all that were closed: for each opener
 //! and each last use, how many there are on either side. Stacks count together where the frame that matters is the same.
-//! What nobody saw the code of counts on neither side.
+//! What nobody saw the code of counts on neither side, and so does what was opened after the last of the leaked ones: it may
+//! be leaked as well.
 //!
 //! The opener is named where it is told apart: most of the leaked ones have it, and few of the healthy ones. Where a pool
 //! opens for everybody, from a thread of its own maybe, it isn't, and the last use is named in its place.
 
 use super::sentence;
-use crate::model::{Finding, Kind, Lifetime, LifetimeId, Part, Report, StackKey, Verdict};
+use crate::model::{Finding, Kind, Lifetime, LifetimeId, Part, Report, StackKey, Timestamp, Verdict};
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -30,6 +31,8 @@ pub struct Share {
     pub leaked: u64,
     /// How many that are open and not leaked.
     pub open: u64,
+    /// How many of these were opened after the last of the leaked ones: they can't be told yet.
+    pub young: u64,
     /// How many that were closed.
     pub closed: u64,
 }
@@ -37,7 +40,7 @@ pub struct Share {
 impl Share {
     /// How many healthy ones.
     pub fn healthy(&self) -> u64 {
-        self.open + self.closed
+        self.open - self.young + self.closed
     }
 }
 
@@ -73,9 +76,16 @@ impl Shares {
         let is_healthy = |it: &&Lifetime| {
             is_counted(it.resource.kind) && !leaked.contains(&it.id) && !report.judged.is_leaked(it.id)
         };
-        for key in population.open.values().filter(is_healthy).filter_map(|it| part.stack_of(it)) {
-            if let Some(count) = counts.of(key) {
+        let mut last_leaked: HashMap<Kind, Timestamp> = HashMap::new();
+        for lifetime in leaked.iter().filter_map(|id| population.get(*id)) {
+            let last = last_leaked.entry(lifetime.resource.kind).or_insert(lifetime.opened);
+            *last = lifetime.opened.max(*last);
+        }
+        for lifetime in population.open.values().filter(is_healthy) {
+            if let Some((key, count)) = part.stack_of(lifetime).and_then(|key| Some((key, counts.of(key)?))) {
+                let last = last_leaked.get(&lifetime.resource.kind);
                 count.open += 1;
+                count.young += u64::from(last.is_some_and(|last| lifetime.opened > *last));
                 count.any = Some(key);
             }
         }
@@ -100,17 +110,32 @@ impl Shares {
         Shares { part, leaked: sum(|it| it.leaked), open: sum(|it| it.open), closed: sum(|it| it.closed), unseen, all }
     }
 
+    /// How many healthy ones they have together.
+    fn healthy(&self) -> u64 {
+        self.all.iter().map(Share::healthy).sum()
+    }
+
     /// The code that most of the leaked ones have.
     pub fn most(&self) -> Option<&Share> {
         self.all.first().filter(|first| 2 * first.leaked > self.leaked)
     }
 
+    /// The share of it among the leaked ones and among the healthy ones, from 0 to 1.
+    fn rates(&self, share: &Share) -> (f64, f64) {
+        let healthy = self.healthy().max(1) as f64;
+        (share.leaked as f64 / self.leaked.max(1) as f64, share.healthy() as f64 / healthy)
+    }
+
     /// How well what most leaked ones have tells them from healthy ones, from 0 to 1; `None` where it doesn't.
     fn tells_apart(&self) -> Option<f64> {
-        let most = self.most()?;
-        let leaked = most.leaked as f64 / self.leaked as f64;
-        let healthy = most.healthy() as f64 / (self.open + self.closed).max(1) as f64;
+        let (leaked, healthy) = self.rates(self.most()?);
         (leaked >= TIMES_AS_COMMON_MIN * healthy).then_some(leaked * (1.0 - healthy))
+    }
+
+    /// True where healthy ones have that code about as often as leaked ones.
+    fn is_shared(&self, label: &str) -> bool {
+        let share = self.all.iter().find(|share| share.label == label).map(|share| self.rates(share));
+        share.is_some_and(|(leaked, healthy)| leaked < TIMES_AS_COMMON_MIN * healthy)
     }
 
     /// In words: `31 of 33 were opened by report_export (app.py:88), and 2 of 4100 healthy ones`.
@@ -118,11 +143,11 @@ impl Shares {
         let verb = verb(self.part);
         let who = match (self.leaked, self.unseen) {
             (1, 0) => "it was".to_owned(),
-            (leaked, 0) if leaked == most.leaked => "all were".to_owned(),
+            (leaked, 0) if leaked == most.leaked => format!("all {leaked} were"),
             (leaked, 0) => format!("{} of {leaked} were", most.leaked),
             (leaked, _) => format!("{} of the {leaked} of which it was seen were", most.leaked),
         };
-        let healthy = self.open + self.closed;
+        let healthy = self.healthy();
         let healthy = match most.healthy() {
             _ if healthy == 0 => String::new(),
             0 => format!(", and none of {healthy} healthy ones"),
@@ -140,14 +165,73 @@ pub fn verb(part: Part) -> &'static str {
     }
 }
 
+/// Who left some leaked ones open.
+#[derive(Clone, Debug)]
+pub struct Culprits {
+    /// Those who opened them.
+    pub opener: Shares,
+    /// Those who used them last.
+    pub last_use: Shares,
+    /// Which of the two tells leaked from healthy; the opener, unless the last use does it better or is the user's own code
+    /// while the opener isn't. `None` where neither does.
+    pub named: Option<Part>,
+}
+
+impl Culprits {
+    /// Of the leaked ones with these numbers, held against the healthy ones of their kinds.
+    pub fn of(report: &Report, leaked: &HashSet<LifetimeId>) -> Self {
+        let kinds: BTreeSet<Kind> =
+            leaked.iter().filter_map(|id| Some(report.population.get(*id)?.resource.kind)).collect();
+        let [opener, last_use] = Part::ALL.map(|part| Shares::of(report, part, leaked, |kind| kinds.contains(&kind)));
+        let is_own = |shares: &Shares| shares.most().is_some_and(|most| is_own(report, most.stack));
+        let named = match (opener.tells_apart(), last_use.tells_apart()) {
+            (Some(by_opener), Some(by_use)) => {
+                let is_better = by_use > by_opener + BETTER_BY || is_own(&last_use) && !is_own(&opener);
+                Some(if is_better { Part::LastUse } else { Part::Opener })
+            }
+            (Some(_), None) => Some(Part::Opener),
+            (None, Some(_)) => Some(Part::LastUse),
+            (None, None) => None,
+        };
+        Culprits { opener, last_use, named }
+    }
+
+    /// The shares of one of the two.
+    pub fn by(&self, part: Part) -> &Shares {
+        match part {
+            Part::Opener => &self.opener,
+            Part::LastUse => &self.last_use,
+        }
+    }
+
+    /// Both.
+    pub fn both(&self) -> [&Shares; 2] {
+        [&self.opener, &self.last_use]
+    }
+
+    /// What one of them is told by: its opener, or its last use where the opener is not the user's own code or healthy ones
+    /// have it too. With what the code is called; `None` where nobody saw any.
+    pub fn of_one<'a>(&self, report: &'a Report, lifetime: &Lifetime) -> Option<(Part, &'a str)> {
+        let code = |part: Part| {
+            let key = part.stack_of(lifetime)?;
+            Some((part, key, report.labels.get(&key)?.as_ref()))
+        };
+        let opener = code(Part::Opener);
+        let is_telling =
+            |(_, key, label): &(Part, StackKey, &str)| is_own(report, *key) && !self.opener.is_shared(label);
+        let told = opener.filter(is_telling).or_else(|| code(Part::LastUse)).or(opener);
+        told.map(|(part, _, label)| (part, label))
+    }
+}
+
+/// True where any of its frames is the user's own.
+fn is_own(report: &Report, key: StackKey) -> bool {
+    report.stacks.get(&key).is_some_and(|stack| stack.frames.iter().any(|frame| frame.own))
+}
+
 /// The numbers of all that is leaked.
 pub fn leaked(report: &Report) -> HashSet<LifetimeId> {
     report.judged.leak_probability.keys().copied().filter(|id| report.judged.is_leaked(*id)).collect()
-}
-
-/// The kinds that these are of.
-pub fn kinds(report: &Report, of: &HashSet<LifetimeId>) -> BTreeSet<Kind> {
-    of.iter().filter_map(|id| Some(report.population.get(*id)?.resource.kind)).collect()
 }
 
 /// Counts by what the code is called.
@@ -161,6 +245,7 @@ struct Count {
     /// By stack.
     leaked: HashMap<StackKey, u64>,
     open: u64,
+    young: u64,
     closed: u64,
     any: Option<StackKey>,
 }
@@ -179,6 +264,7 @@ impl Counts<'_> {
                 stack: most.map(|(key, _)| *key).or(count.any)?,
                 leaked: count.leaked.values().sum(),
                 open: count.open,
+                young: count.young,
                 closed: count.closed,
             })
         };
@@ -208,38 +294,20 @@ pub(super) fn name(report: &mut Report) {
 }
 
 fn name_in(finding: &mut Finding, report: &Report) {
-    let leaked: HashSet<LifetimeId> =
-        finding.evidence.iter().filter_map(|id| id.parse().ok().map(LifetimeId)).collect();
-    let kinds = kinds(report, &leaked);
-    let both = Part::ALL.map(|part| Shares::of(report, part, &leaked, |kind| kinds.contains(&kind)));
-    for shares in &both {
+    let culprits =
+        Culprits::of(report, &finding.evidence.iter().filter_map(|id| id.parse().ok().map(LifetimeId)).collect());
+    for shares in culprits.both() {
         if let Some(most) = shares.most() {
             finding.steps.push(shares.clause(most));
         }
     }
-    let [opener, last_use] = &both;
-    finding.opener = opener.most().map(|most| most.label.clone());
-    finding.last_use = last_use.most().map(|most| most.label.clone());
-    if let Some((shares, most)) = worth_naming(report, opener, last_use).and_then(|it| Some((it, it.most()?))) {
+    let label = |shares: &Shares| shares.most().map(|most| most.label.clone());
+    finding.opener = label(&culprits.opener);
+    finding.last_use = label(&culprits.last_use);
+    if let Some((shares, most)) =
+        culprits.named.and_then(|part| culprits.by(part).most().map(|it| (culprits.by(part), it)))
+    {
         finding.sentence = sentence::with_clause(&finding.sentence, &shares.clause(most));
-    }
-}
-
-/// Which of the two tells leaked from healthy; the opener, unless the last use does it better or is the user's own code
-/// while the opener isn't.
-fn worth_naming<'a>(report: &Report, opener: &'a Shares, last_use: &'a Shares) -> Option<&'a Shares> {
-    let is_own = |shares: &Shares| {
-        let stack = shares.most().and_then(|most| report.stacks.get(&most.stack));
-        stack.is_some_and(|stack| stack.frames.iter().any(|frame| frame.own))
-    };
-    match (opener.tells_apart(), last_use.tells_apart()) {
-        (Some(by_opener), Some(by_use)) => {
-            let better = by_use > by_opener + BETTER_BY || is_own(last_use) && !is_own(opener);
-            Some(if better { last_use } else { opener })
-        }
-        (Some(_), None) => Some(opener),
-        (None, Some(_)) => Some(last_use),
-        (None, None) => None,
     }
 }
 

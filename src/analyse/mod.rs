@@ -28,7 +28,7 @@ mod lifetimes;
 mod limits;
 mod looks;
 mod openings;
-pub mod own;
+mod own;
 #[cfg(test)]
 mod properties;
 mod ranking;

@@ -287,6 +287,14 @@ pub(crate) struct LogReading {
     pub(crate) lsof_header: bool,
 }
 
+/// Whose code is whose.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct FrameRules {
+    /// Rules for whose code a frame is, asked before ours: lines as `own file /srv/app/**` or `library module **/libfoo.so*`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) frames: Option<PathBuf>,
+}
+
 #[derive(Args, Debug)]
 pub(crate) struct ShowArgs {
     /// Recordings, logs of `unix_time,value`, or CSVs of connections with the header
@@ -299,7 +307,7 @@ pub(crate) struct ShowArgs {
     /// The sampled closed resources too
     #[arg(long)]
     pub(crate) closed: bool,
-    /// Groups in place of single resources
+    /// Groups in place of single resources; as JSON beside them
     #[arg(long, value_enum, value_name = "WHAT")]
     pub(crate) by: Option<By>,
     /// Judge only what came after this: 10m (before the end), 20:06, 2026-11-23T20:06:04 or Unix seconds
@@ -318,6 +326,8 @@ pub(crate) struct ShowArgs {
     #[arg(long, value_name = "NAME")]
     pub(crate) series: Option<String>,
     #[command(flatten)]
+    pub(crate) rules: FrameRules,
+    #[command(flatten)]
     pub(crate) log: LogReading,
     /// Exit with 3 where it leaks, with 4 where that is undecided
     #[arg(long)]
@@ -326,7 +336,10 @@ pub(crate) struct ShowArgs {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum By {
+    Opener,
+    LastUse,
     Endpoint,
+    Query,
     State,
     Age,
 }
@@ -351,6 +364,8 @@ pub(crate) struct ViewArgs {
     /// Print the page's path, open no browser
     #[arg(long)]
     pub(crate) no_open: bool,
+    #[command(flatten)]
+    pub(crate) rules: FrameRules,
     #[command(flatten)]
     pub(crate) log: LogReading,
 }

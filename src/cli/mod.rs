@@ -5,6 +5,7 @@ mod budget;
 mod demo;
 mod doctor;
 mod error;
+mod frames;
 mod import;
 mod keys;
 mod list;

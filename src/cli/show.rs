@@ -3,10 +3,13 @@
 use super::args::{By, ShowArgs, ShowForm};
 use super::complain;
 use super::error::{Failure, exit};
-use super::moment;
+use super::{frames, moment};
+use crate::analyse::Rules;
 use crate::model::Verdict;
+use crate::present::groups::GroupBy;
+use crate::present::json::Told;
 use crate::present::replay::{Replay, ReplayError};
-use crate::present::text::{GroupBy, Shown};
+use crate::present::text::Shown;
 use crate::present::{json, live, text};
 use crate::store::input::InputOptions;
 use std::io::{self, Write};
@@ -19,10 +22,11 @@ const AHEAD: usize = 8;
 
 /// `unclosed show`. A file that can't be read is reported and the others go on.
 pub(crate) fn run(typed: &ShowArgs) -> Result<u8, Failure> {
+    let rules = frames::rules(&typed.rules)?;
     let out = &mut io::BufWriter::new(io::stdout().lock());
     if let [file] = typed.files.as_slice() {
         // Straight to where it goes: of a long series nothing piles up.
-        let verdict = show(typed, file, out)?;
+        let verdict = show(typed, file, rules, out)?;
         out.flush()?;
         return Ok(code_of(typed, &[verdict]));
     }
@@ -32,7 +36,7 @@ pub(crate) fn run(typed: &ShowArgs) -> Result<u8, Failure> {
         &typed.files,
         |file| {
             let mut text = Vec::new();
-            show(typed, file, &mut text).map(|verdict| (verdict, text))
+            show(typed, file, rules.clone(), &mut text).map(|verdict| (verdict, text))
         },
         |number, shown| {
             match shown {
@@ -105,8 +109,8 @@ fn head(typed: &ShowArgs, number: usize, out: &mut dyn Write) -> io::Result<()> 
     writeln!(out, "== {}", typed.files[number].display())
 }
 
-fn show(typed: &ShowArgs, file: &Path, out: &mut dyn Write) -> Result<Verdict, Failure> {
-    let mut replay = Replay::open(file, InputOptions { lsof_header: typed.log.lsof_header })?;
+fn show(typed: &ShowArgs, file: &Path, rules: Rules, out: &mut dyn Write) -> Result<Verdict, Failure> {
+    let mut replay = Replay::open_by_rules(file, InputOptions { lsof_header: typed.log.lsof_header }, rules)?;
     if typed.since.is_some() || typed.until.is_some() {
         let (from, to) = (replay.report.from, replay.report.to);
         let window = moment::window(typed.since.as_deref(), typed.until.as_deref(), from, to)?;
@@ -116,9 +120,17 @@ fn show(typed: &ShowArgs, file: &Path, out: &mut dyn Write) -> Result<Verdict, F
         })?;
     }
     let report = &replay.report;
+    let by = typed.by.map(|by| match by {
+        By::Opener => GroupBy::Opener,
+        By::LastUse => GroupBy::LastUse,
+        By::Endpoint => GroupBy::Endpoint,
+        By::Query => GroupBy::Query,
+        By::State => GroupBy::State,
+        By::Age => GroupBy::Age,
+    });
     match typed.format {
-        ShowForm::Json => json::write(out, report, typed.closed, true)?,
-        ShowForm::Jsonl => json::write(out, report, typed.closed, false)?,
+        ShowForm::Json => json::write(out, report, Told { closed: typed.closed, by }, true)?,
+        ShowForm::Jsonl => json::write(out, report, Told { closed: typed.closed, by }, false)?,
         ShowForm::Csv => {
             let points = replay.points(replay.named(typed.series.as_deref())?)?;
             // Samples closer together than a second need their fractions to stay apart.
@@ -129,11 +141,6 @@ fn show(typed: &ShowArgs, file: &Path, out: &mut dyn Write) -> Result<Verdict, F
             }
         }
         ShowForm::Text => {
-            let by = typed.by.map(|by| match by {
-                By::Endpoint => GroupBy::Endpoint,
-                By::State => GroupBy::State,
-                By::Age => GroupBy::Age,
-            });
             let shown = Shown { leaked: typed.leaked, closed: typed.closed, explain: typed.explain, by };
             text::report(out, report, shown)?;
         }

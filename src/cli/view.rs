@@ -2,7 +2,7 @@
 
 use super::args::ViewArgs;
 use super::error::{Failure, exit};
-use super::talk;
+use super::{frames, talk};
 use crate::present::page::{self, PageSeries};
 use crate::present::replay::Replay;
 use crate::store::input::InputOptions;
@@ -15,7 +15,8 @@ use std::process::{Command, Stdio};
 
 /// `unclosed view`.
 pub(crate) fn run(typed: &ViewArgs) -> Result<u8, Failure> {
-    let replay = Replay::open(&typed.file, InputOptions { lsof_header: typed.log.lsof_header })?;
+    let rules = frames::rules(&typed.rules)?;
+    let replay = Replay::open_by_rules(&typed.file, InputOptions { lsof_header: typed.log.lsof_header }, rules)?;
     if let Some(path) = &typed.html {
         write_page(&replay, &typed.file, path)?;
         talk(&format!("Wrote {}: one file, opens offline.", path.display()));

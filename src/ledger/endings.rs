@@ -2,6 +2,7 @@
 
 use super::Ledger;
 use super::records::{self, Ended, How, Opening, Told};
+use super::uses::Said;
 use crate::model::{Activity, Address, Descriptor, Identity, LastUse, Passed, Resource, Snapshot, Witnessed};
 
 /// Closings of connections that are told with their messages, at a tick; about.
@@ -44,17 +45,16 @@ impl Ledger {
     }
 
     fn end(&mut self, ended: Ended, snapshot: &mut Snapshot) {
-        let last_use = ended.last_use.map(|who| LastUse {
-            by: self.by(who),
-            messages: self.messages(
-                ended.object,
-                ended.opening.inode,
-                ended.prepared,
-                &ended.writes,
-                ended.remote.as_ref(),
-            ),
-            whereabouts: None,
-        });
+        let said = Said {
+            object: ended.object,
+            inode: ended.opening.inode,
+            prepared: ended.prepared,
+            is_whole: true,
+            writes: &ended.writes,
+            peer: ended.remote.as_ref(),
+        };
+        let messages = self.messages(&said);
+        let last_use = ended.last_use.map(|who| LastUse { by: self.by(who), messages, whereabouts: None });
         let Ended { at, object, opening, local, remote, bytes, .. } = ended;
         self.close(object, opening, at, Remains { local, remote, bytes, last_use }, snapshot);
     }
@@ -67,7 +67,9 @@ impl Ledger {
             snapshot.witnessed.push(Witnessed { identity: known.identity, at: closed, last_use: remains.last_use });
             return;
         }
-        let Some(process) = self.targets.get_mut(opening.by.tgid).map(|watched| watched.id.clone()) else { return };
+        // What is closed by the end of its process was neither closed by the program nor is it open any more.
+        let runs = self.targets.get_mut(opening.by.tgid).filter(|watched| watched.runs());
+        let Some(process) = runs.map(|watched| watched.id.clone()) else { return };
         self.passed += 1;
         let mut resource = Resource::new(Identity(u64::MAX, self.passed), opening.kind);
         resource.inode = Some(opening.inode);

@@ -29,7 +29,7 @@ pub(super) struct Hooks {
     /// True where sends are seen by system calls alone.
     pub sends_by_calls: bool,
     calls: Map,
-    /// The object, of which the hooks for system calls are loaded when a target first needs them.
+    /// The object, of which some programs are loaded when a target first needs them.
     pub object: Object,
     by_calls: Vec<OwnedFd>,
     _links: Vec<OwnedFd>,

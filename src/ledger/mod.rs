@@ -21,16 +21,20 @@ mod raw;
 mod records;
 mod runtime;
 mod stacks;
+mod symbols;
 mod targets;
 mod threads;
 mod tls;
 mod unwind;
 mod uses;
+mod whereabouts;
 
 pub use hooks::SendHook;
 
 use crate::bpf::Unavailable;
-use crate::model::{Identity, Kind, LastUse, ProcessId, Snapshot, Stack, StackKey, Timestamp, Use};
+use crate::model::{
+    Address, Identity, Kind, LastUse, ProcessId, Snapshot, Stack, StackKey, Timestamp, Use, Whereabouts,
+};
 use hooks::Hooks;
 use records::{Opening, Who};
 use rustix::time::{ClockId, clock_gettime};
@@ -39,6 +43,8 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::time::Duration;
 use targets::{Scope, Targets};
+use tls::Tls;
+use whereabouts::{Found, Threads};
 
 /// `enum lost` in `bpf/ledger.h`.
 const LOSSES: [&str; 5] = [
@@ -78,14 +84,19 @@ pub struct Answers {
 }
 
 /// What is known of something open.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Known {
     identity: Identity,
     object: u64,
     inode: u64,
     is_socket: bool,
+    /// True where its opening was seen.
+    is_whole: bool,
+    peer: Option<Address>,
     /// When its last use was, as far as was told, and whether with messages.
     told: Option<(u64, bool)>,
+    /// Where its last user was, as far as was told.
+    whereabouts: Option<Whereabouts>,
 }
 
 /// Follows a target in the kernel.
@@ -94,12 +105,15 @@ pub struct Ledger {
     hooks: Hooks,
     targets: Targets,
     stacks: Stacks,
+    tls: Tls,
     options: LedgerOptions,
     /// What is open, as the snapshots have it.
     known: HashMap<Identity, Known>,
     by_object: HashMap<u64, Identity>,
     /// Whose openings are to be gone through again, and when what closed them was.
     look_again: Vec<(u32, u64)>,
+    /// Where threads were found that used suspects last, by their process and their own number.
+    found: HashMap<(u32, u32), Found>,
     /// Whose last use is asked for next.
     turns: Vec<Identity>,
     /// What numbers of passing files are made of.
@@ -141,10 +155,12 @@ impl Ledger {
             targets: Targets::new(proc, scope),
             hooks,
             stacks: Stacks::default(),
+            tls: Tls::default(),
             options,
             known: HashMap::new(),
             by_object: HashMap::new(),
             look_again: Vec::new(),
+            found: HashMap::new(),
             turns: Vec::new(),
             passed: 0,
             clock: Clock::default(),
@@ -162,7 +178,13 @@ impl Ledger {
 
     /// Follows these processes from now on, and no others. Gives back what can't be seen of them.
     pub fn follow(&mut self, members: &[ProcessId]) -> Vec<String> {
-        self.targets.follow(&self.hooks, members)
+        let (mut notes, gone) = self.targets.follow(&self.hooks, members);
+        gone.into_iter().for_each(|pid| self.tls.forget(pid));
+        for tgid in self.targets.remap(&self.hooks) {
+            let Some(watched) = self.targets.get_mut(tgid) else { continue };
+            notes.extend(self.tls.attach(&watched.process, &mut self.stacks.natives, &self.hooks.object));
+        }
+        notes
     }
 
     /// Adds to a snapshot what is known of it, `now`.
@@ -186,20 +208,27 @@ impl Ledger {
 
     /// Says of what is new who opened it.
     fn add_openers(&mut self, snapshot: &mut Snapshot) {
-        for place in 0..snapshot.sightings.len() {
-            let sighting = &snapshot.sightings[place];
-            let (identity, inode) = (sighting.resource.identity, sighting.resource.inode.unwrap_or(0));
-            let Some(object) = sighting.object else { continue };
+        for sighting in &mut snapshot.sightings {
+            let (resource, Some(object)) = (&sighting.resource, sighting.object) else { continue };
+            let (identity, inode) = (resource.identity, resource.inode.unwrap_or(0));
             if self.known.get(&identity).is_some_and(|known| known.object == object) {
                 continue;
             }
-            let is_socket = is_socket(sighting.resource.kind);
-            self.known.insert(identity, Known { identity, object, inode, is_socket, told: None });
-            self.by_object.insert(object, identity);
             let opening = self.hooks.openings.get(&object).ok().map(|bytes| Opening::new(&bytes));
-            if let Some(opening) = opening.filter(|opening| opening.inode == inode) {
-                snapshot.sightings[place].opener = Some(self.by(opening.by));
-            }
+            let opening = opening.filter(|opening| opening.inode == inode);
+            let known = Known {
+                identity,
+                object,
+                inode,
+                is_socket: is_socket(resource.kind),
+                is_whole: opening.is_some(),
+                peer: resource.remote.clone(),
+                told: None,
+                whereabouts: None,
+            };
+            self.known.insert(identity, known);
+            self.by_object.insert(object, identity);
+            sighting.opener = opening.map(|opening| self.by(opening.by));
         }
     }
 

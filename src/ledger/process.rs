@@ -3,6 +3,8 @@
 //! Formats: proc_pid_maps(5), proc_pid_map_files(5), proc_pid_syscall(5). Nothing here stops the process or writes to it.
 
 use super::raw::Registers;
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -175,9 +177,22 @@ impl Process {
     /// Opens a file by its path in the process' own root.
     ///
     /// # Errors
-    /// As [`File::open`].
+    /// Where there is none, it is no regular file, or we may not.
     pub(super) fn in_root(&self, path: &str) -> io::Result<File> {
-        File::open(self.folder.join("root").join(path.trim_start_matches('/')))
+        let root = rustix::fs::open(self.folder.join("root"), OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+        let path = path.trim_start_matches('/');
+        // A pipe in the place of a file must not hold us up.
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        // The links in a container lead within it (Linux 5.6 or later).
+        let file = match rustix::fs::openat2(&root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT) {
+            Err(Errno::NOSYS) => rustix::fs::openat(&root, path, flags, Mode::empty())?,
+            opened => opened?,
+        };
+        let file = File::from(file);
+        match file.metadata()?.is_file() {
+            true => Ok(file),
+            false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file")),
+        }
     }
 
     /// The name of one of its threads.
@@ -187,6 +202,18 @@ impl Process {
     pub(super) fn thread_name(&self, tid: u32) -> io::Result<String> {
         let name = fs::read(self.folder.join(format!("task/{tid}/comm")))?;
         Ok(String::from_utf8_lossy(&name).trim_end_matches('\n').to_owned())
+    }
+
+    /// A thread's number in the process' own pid namespace, the last of `NSpid`.
+    pub(super) fn tid_inside(&self, tid: u32) -> Option<u32> {
+        let status = fs::read_to_string(self.folder.join(format!("task/{tid}/status"))).ok()?;
+        status.lines().find_map(|line| line.strip_prefix("NSpid:"))?.split_whitespace().last()?.parse().ok()
+    }
+
+    /// The inode of the socket that a descriptor leads to.
+    pub(super) fn socket_inode(&self, fd: i32) -> Option<u64> {
+        let link = fs::read_link(self.folder.join(format!("fd/{fd}"))).ok()?;
+        link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
     }
 
     /// Where one of its threads waits; `None` while it runs.

@@ -27,7 +27,7 @@ pub(super) struct Resolved {
 /// All stacks so far.
 #[derive(Debug, Default)]
 pub(super) struct Stacks {
-    natives: Natives,
+    pub natives: Natives,
     by_path: HashMap<u64, Option<StackKey>>,
     by_content: HashMap<Stack, StackKey>,
     /// Those that were not told yet.

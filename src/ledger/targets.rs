@@ -40,6 +40,14 @@ pub(super) struct Watched {
     /// The deepest whole stack so far, in words; `None` once one could not be unwound to its end.
     depth: Option<u32>,
     runs: bool,
+    is_new: bool,
+}
+
+impl Watched {
+    /// False once it has ended.
+    pub(super) fn runs(&self) -> bool {
+        self.runs
+    }
 }
 
 /// What all targets have in common.
@@ -68,14 +76,13 @@ impl Targets {
         Targets { proc: proc.to_owned(), scope, watched: HashMap::new(), known: HashSet::new(), level: 0 }
     }
 
-    /// Has the kernel watch these processes from now on, and no others. Gives back what could not be.
-    pub(super) fn follow(&mut self, hooks: &Hooks, members: &[ProcessId]) -> Vec<String> {
+    /// Has the kernel watch these processes from now on, and no others. Gives back what could not be, and the pids of those that
+    /// are watched no more.
+    pub(super) fn follow(&mut self, hooks: &Hooks, members: &[ProcessId]) -> (Vec<String>, Vec<u32>) {
         let members: HashSet<&ProcessId> = members.iter().collect();
-        let gone: Vec<u32> =
-            self.watched.iter().filter(|(_, it)| !members.contains(&it.id)).map(|(tgid, _)| *tgid).collect();
-        for tgid in gone {
-            self.forget(hooks, tgid);
-        }
+        let gone = self.watched.iter().filter(|(_, it)| !members.contains(&it.id));
+        let gone: Vec<(u32, u32)> = gone.map(|(tgid, it)| (*tgid, it.id.pid)).collect();
+        gone.iter().for_each(|(tgid, _)| self.forget(hooks, *tgid));
         let new: Vec<ProcessId> = members.into_iter().filter(|id| !self.known.contains(*id)).cloned().collect();
         let mut notes = Vec::new();
         for id in new {
@@ -85,7 +92,7 @@ impl Targets {
                 notes.push(format!("who opens what in process {pid} can't be seen: {error}"));
             }
         }
-        notes
+        (notes, gone.into_iter().map(|(_, pid)| pid).collect())
     }
 
     fn add(&mut self, hooks: &Hooks, id: ProcessId) -> io::Result<()> {
@@ -95,13 +102,18 @@ impl Targets {
         let process = Process::open(&self.proc, id.pid)?;
         let runtime = runtime::find(&process);
         let key_words = runtime.as_ref().and_then(|runtime| runtime.key_words()).unwrap_or(KEY_WORDS_MAX);
-        let watched = Watched { id, process, runtime, key_words, depth: Some(0), runs: true };
+        let watched = Watched { id, process, runtime, key_words, depth: Some(0), runs: true, is_new: true };
         hooks.targets.update(&thread.tgid, &self.value(hooks, &watched))?;
         self.watched.insert(thread.tgid, watched);
         Ok(())
     }
 
     /// The process of that number.
+    pub(super) fn get(&self, tgid: u32) -> Option<&Watched> {
+        self.watched.get(&tgid)
+    }
+
+    /// The process of that number, to be changed.
     pub(super) fn get_mut(&mut self, tgid: u32) -> Option<&mut Watched> {
         self.watched.get_mut(&tgid)
     }
@@ -146,16 +158,23 @@ impl Targets {
         }
     }
 
-    /// Looks at what has been mapped since; the kernel's side is told where code is now.
-    pub(super) fn remap(&mut self, hooks: &Hooks, tgid: u32) {
-        let Some(it) = self.watched.get_mut(&tgid).filter(|it| it.runs) else { return };
-        if it.process.refresh().is_err() {
-            return;
+    /// Looks at what has been mapped since, and has the kernel's side know where code is now. Gives back the processes of which
+    /// that is news: those that are new, too.
+    pub(super) fn remap(&mut self, hooks: &Hooks) -> Vec<u32> {
+        let mut changed = Vec::new();
+        for (tgid, it) in self.watched.iter_mut().filter(|(_, it)| it.runs) {
+            // One that can't be read any more is ending.
+            let has_news = it.process.refresh().unwrap_or(false);
+            if has_news && it.runtime.is_none() {
+                it.runtime = runtime::find(&it.process);
+                it.key_words = it.runtime.as_ref().and_then(|runtime| runtime.key_words()).unwrap_or(it.key_words);
+            }
+            if has_news || std::mem::take(&mut it.is_new) {
+                changed.push(*tgid);
+            }
         }
-        if it.runtime.is_none() {
-            it.runtime = runtime::find(&it.process);
-        }
-        self.tell(hooks, tgid);
+        changed.iter().for_each(|tgid| self.tell(hooks, *tgid));
+        changed
     }
 
     fn tell(&self, hooks: &Hooks, tgid: u32) {

@@ -19,3 +19,13 @@ pub(super) fn of_process(hooks: &Hooks, pid: u32) -> io::Result<Vec<Thread>> {
     let threads = rows[..length].chunks_exact(THREAD_BYTES).filter_map(Thread::new);
     Ok(threads.filter(|thread| thread.pid == pid).collect())
 }
+
+/// One thread, as it is now; `None` where it has ended.
+pub(super) fn one(hooks: &Hooks, tid: u32) -> io::Result<Option<Thread>> {
+    let mut rows = Vec::new();
+    let length = match read_to_end(&hooks.threads, Scope::Process(tid), &mut rows) {
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => 0,
+        read => read?,
+    };
+    Ok(rows[..length].chunks_exact(THREAD_BYTES).filter_map(Thread::new).find(|thread| thread.tid == tid))
+}

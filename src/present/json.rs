@@ -1,5 +1,7 @@
 //! The documented JSON, `"schema": "unclosed/1"`.
 
+use super::code;
+use super::groups::{self, GroupBy};
 use super::processes::{self, Share};
 use crate::model::{Finding, Kind, Lifetime, Process, ProcessKey, Report, Resource, Target, Timestamp, Verdict};
 use serde::ser::SerializeMap;
@@ -11,13 +13,25 @@ use std::io::{self, Write};
 /// The schema's name and version. A field may be added to it, none is renamed or taken away.
 pub const SCHEMA: &str = "unclosed/1";
 
-/// Writes the object that `show -o json` prints, over several lines or on one. `with_closed` lists the sampled closed
-/// resources too.
+/// What is told of a report beyond what always is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Told {
+    /// The sampled closed resources too.
+    pub closed: bool,
+    /// Groups of resources too.
+    pub by: Option<GroupBy>,
+}
+
+/// Writes the object that `show -o json` prints, over several lines or on one.
 ///
 /// # Errors
 /// Those of `out`.
-pub fn write(out: &mut dyn Write, report: &Report, with_closed: bool, over_lines: bool) -> io::Result<()> {
-    let object = ReportObject { facts: facts(report), report, with_closed };
+pub fn write(out: &mut dyn Write, report: &Report, told: Told, over_lines: bool) -> io::Result<()> {
+    let mut facts = facts(report);
+    if let Some(by) = told.by {
+        facts.insert("groups".into(), json!(groups::groups(report, by)));
+    }
+    let object = ReportObject { facts, report, with_closed: told.closed };
     match over_lines {
         true => serde_json::to_writer_pretty(&mut *out, &object)?,
         false => serde_json::to_writer(&mut *out, &object)?,
@@ -128,8 +142,7 @@ pub fn verdict_change(report: &Report, previous: Option<Verdict>) -> Value {
 pub(super) fn reported(report: &Report, lifetime: &Lifetime) -> Value {
     let empty = BTreeMap::new();
     let processes = report.target.as_ref().map_or(&empty, |target| &target.processes);
-    let probability = report.judged.leak_probability.get(&lifetime.id).copied();
-    resource(lifetime, processes, Some(report.to), probability, report.judged.is_leaked(lifetime.id))
+    resource(lifetime, processes, Some(report))
 }
 
 /// The object that `list -o json` prints.
@@ -144,7 +157,7 @@ pub fn list(target_now: &Target, at: Timestamp, open: &[Lifetime]) -> Value {
 
 /// A resource of `list`: when it was opened is not known from one look.
 pub fn listed(lifetime: &Lifetime, target_now: &Target) -> Value {
-    resource(lifetime, &target_now.processes, None, None, false)
+    resource(lifetime, &target_now.processes, None)
 }
 
 /// The target with what each of its processes holds; `leaked` is told only of what `is_judged`.
@@ -179,14 +192,9 @@ fn fields(value: Value) -> Map<String, Value> {
     }
 }
 
-/// One resource. `now` is the moment its age is told for; `None` where only one look was taken at it.
-fn resource(
-    lifetime: &Lifetime,
-    processes: &BTreeMap<ProcessKey, Process>,
-    now: Option<Timestamp>,
-    probability: Option<f64>,
-    leaked: bool,
-) -> Value {
+/// One resource, as a report has it; `None` where only one look was taken at it.
+fn resource(lifetime: &Lifetime, processes: &BTreeMap<ProcessKey, Process>, report: Option<&Report>) -> Value {
+    let now = report.map(|report| report.to);
     let it = &lifetime.resource;
     let pid = |key: ProcessKey| processes.get(&key).map(|process| process.id.pid);
     let first = lifetime.holders.first();
@@ -222,12 +230,12 @@ fn resource(
         "bytes_sent": it.activity.bytes_sent,
         "bytes_received": it.activity.bytes_received,
         "detail": it.detail.as_deref(),
-        "leaked": leaked,
-        "leak_probability": probability,
-        "opener": null,
-        "last_use": null,
-        "last_message": null,
-        "messages": [],
+        "leaked": report.is_some_and(|report| report.judged.is_leaked(lifetime.id)),
+        "leak_probability": report.and_then(|report| report.judged.leak_probability.get(&lifetime.id)),
+        "opener": report.zip(lifetime.opener.as_ref()).map(|(report, by)| code::opener(report, by)),
+        "last_use": report.zip(lifetime.last_use.as_ref()).map(|(report, last)| code::last_use(report, last)),
+        "last_message": lifetime.last_use.as_ref().and_then(|last| Some(&last.last_useful()?.text)),
+        "messages": lifetime.last_use.iter().flat_map(|last| &last.messages).map(|it| &it.text).collect::<Vec<_>>(),
         "session": null,
     })
 }

@@ -82,6 +82,7 @@ impl<W: Write> Live for PlainLines<W> {
             let word = finding.kind.word().to_owned();
             if self.said.as_ref() != Some(&word) {
                 writeln!(self.out, "{}", text::headline(finding))?;
+                text::code_of(finding).map_or(Ok(()), |code| writeln!(self.out, "{code}"))?;
                 self.said = Some(word);
             }
         }
@@ -148,6 +149,7 @@ impl<W: Write> Screen<W> {
                 let limit = format!("  {} ({}) is reached {}", end.name, text::figure(end.limit), text::moment(end.at));
                 lines.push(limit);
             }
+            lines.extend(text::code_of(finding));
         }
         lines.push(String::new());
         let own = text::own_cost(report).map(|own| format!("   unclosed: {own}")).unwrap_or_default();

@@ -2,8 +2,7 @@
 
 use super::text::moment;
 use super::window::Window;
-use crate::analyse::Fold;
-use crate::analyse::Rules;
+use crate::analyse::{Fold, Rules};
 use crate::model::{Finding, LifetimeId, Points, Report, Series, SeriesKey, Timestamp, Unit, Verdict};
 use crate::store::input::{self, Input, InputError, InputOptions};
 use crate::store::lifetimes::Lifetimes;

@@ -13,6 +13,11 @@ pub enum Align {
 
 /// Writes rows under their headings, each column as wide as its widest cell, `indent` spaces before each row.
 pub fn write(out: &mut dyn Write, columns: &[(&str, Align)], rows: &[Vec<String>], indent: usize) -> io::Result<()> {
+    lines(columns, rows, indent).iter().try_for_each(|line| writeln!(out, "{line}"))
+}
+
+/// The same as lines: that of the headings, then one for each row.
+pub fn lines(columns: &[(&str, Align)], rows: &[Vec<String>], indent: usize) -> Vec<String> {
     let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| printable(cell)).collect()).collect();
     let widths: Vec<usize> = columns
         .iter()
@@ -34,11 +39,18 @@ pub fn write(out: &mut dyn Write, columns: &[(&str, Align)], rows: &[Vec<String>
         text.truncate(text.trim_end().len());
         text
     };
-    writeln!(out, "{}", line(columns.iter().map(|(heading, _)| *heading).collect()))?;
-    for row in &rows {
-        writeln!(out, "{}", line(row.iter().map(String::as_str).collect()))?;
+    let headings = columns.iter().map(|(heading, _)| *heading).collect();
+    let rows = rows.iter().map(|row| row.iter().map(String::as_str).collect());
+    [headings].into_iter().chain(rows).map(line).collect()
+}
+
+/// The text, printable, in at most so many columns, with `…` for what was cut off its end.
+pub fn cut(text: &str, columns: usize) -> String {
+    let text = printable(text);
+    if text.chars().count() <= columns {
+        return text;
     }
-    Ok(())
+    text.chars().take(columns.saturating_sub(1)).chain(['…']).collect()
 }
 
 /// Text that a terminal shows as it is: a process, a file and a socket are named as strangers like, and control characters
@@ -62,5 +74,10 @@ mod tests {
         let mut out = Vec::new();
         write(&mut out, &[("KIND", Align::Left), ("FD", Align::Right)], &rows, 1).expect("to memory");
         assert_eq!(String::from_utf8_lossy(&out), " KIND    FD\n tcp      7\n u     123?\n");
+    }
+
+    #[test]
+    fn what_is_cut_says_so() {
+        assert_eq!((&*cut("abc", 3), &*cut("abcd", 3), &*cut("\tb", 3)), ("abc", "ab…", "?b"));
     }
 }

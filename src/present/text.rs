@@ -1,11 +1,11 @@
 //! A report as text, for a terminal of any width and for a file.
 
-use super::explain;
-use super::processes;
+use super::groups::{self, GroupBy};
 use super::table::{self, Align, printable};
-use crate::model::{Finding, Lifetime, Report, SeriesReport, Timestamp, Unit, Verdict, duration_words};
+use super::{explain, processes, who};
+use crate::analyse::culprits::{self, Culprits};
+use crate::model::{Finding, Lifetime, Part, Report, SeriesReport, Timestamp, Unit, Verdict, duration_words};
 use jiff::tz::TimeZone;
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 /// Rows of the table of leaked resources in a summary; `show --leaked` prints all.
@@ -30,17 +30,6 @@ pub struct Shown {
     pub by: Option<GroupBy>,
 }
 
-/// What resources are grouped by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GroupBy {
-    /// What they are connected to, or were accepted by.
-    Endpoint,
-    /// The kernel's state.
-    State,
-    /// How long they have been open.
-    Age,
-}
-
 /// The whole report.
 pub fn report(out: &mut dyn Write, report: &Report, shown: Shown) -> io::Result<()> {
     summary(out, report)?;
@@ -48,8 +37,13 @@ pub fn report(out: &mut dyn Write, report: &Report, shown: Shown) -> io::Result<
         explain::write(out, report)?;
     }
     match shown.by {
-        Some(by) => groups(out, report, by)?,
-        None => resources(out, report, shown)?,
+        Some(by) => groups::write(out, report, by)?,
+        None => {
+            let leaked = culprits::leaked(report);
+            let culprits = Culprits::of(report, &leaked);
+            resources(out, report, shown, &culprits)?;
+            who::write(out, report, &culprits, &leaked, shown.explain)?;
+        }
     }
     if !shown.leaked {
         series(out, report, if shown.explain { usize::MAX } else { SERIES_SHOWN })?;
@@ -153,6 +147,14 @@ pub fn headline(finding: &Finding) -> String {
     format!("{}: {}", badge(finding.kind), printable(&finding.sentence))
 }
 
+/// The line under a verdict: who opened most of the leaked ones and who used them last; `None` where nobody saw it.
+pub(super) fn code_of(finding: &Finding) -> Option<String> {
+    let opener = finding.opener.as_ref().map(|code| format!("{} {code}", culprits::verb(Part::Opener)));
+    let last_use = finding.last_use.as_ref().map(|code| format!("{} {code}", culprits::verb(Part::LastUse)));
+    let words: Vec<String> = opener.into_iter().chain(last_use).collect();
+    (!words.is_empty()).then(|| format!("       {}", table::cut(&words.join(", "), 93)))
+}
+
 /// The verdict's word with a shape, so that no colour is needed.
 fn badge(kind: Verdict) -> &'static str {
     match kind {
@@ -212,7 +214,7 @@ pub fn bytes(value: f64) -> String {
 }
 
 /// The resources, leaked ones first, then the oldest.
-fn resources(out: &mut dyn Write, report: &Report, shown: Shown) -> io::Result<()> {
+fn resources(out: &mut dyn Write, report: &Report, shown: Shown, culprits: &Culprits) -> io::Result<()> {
     let leaked = |it: &Lifetime| report.judged.is_leaked(it.id);
     let open = &report.population.open;
     let closed = report.population.closed.values().filter(|it| shown.closed || leaked(it));
@@ -246,7 +248,13 @@ fn resources(out: &mut dyn Write, report: &Report, shown: Shown) -> io::Result<(
         ("SENT", Align::Right),
         ("RECEIVED", Align::Right),
     ];
-    table::write(out, &columns, &cells, 2)?;
+    let mut lines = table::lines(&columns, &cells, 2).into_iter();
+    lines.next().map_or(Ok(()), |headings| writeln!(out, "{headings}"))?;
+    for (line, it) in lines.zip(&rows) {
+        writeln!(out, "{line}")?;
+        let code = who::line(report, culprits, it).filter(|_| leaked(it) || shown.closed);
+        code.map_or(Ok(()), |code| writeln!(out, "{code}"))?;
+    }
     if rows.len() > most {
         let file = printable(&report.file);
         if count > most {
@@ -283,50 +291,6 @@ fn row(report: &Report, it: &Lifetime) -> Vec<String> {
         count(resource.activity.bytes_sent),
         count(resource.activity.bytes_received),
     ]
-}
-
-/// How many leaked and healthy ones each group has.
-fn groups(out: &mut dyn Write, report: &Report, by: GroupBy) -> io::Result<()> {
-    let name = |it: &Lifetime| match by {
-        GroupBy::Endpoint => {
-            let group = it.group();
-            format!("{} {}", group.kind, group.endpoint).trim_end().to_owned()
-        }
-        GroupBy::State => it.resource.state.map_or("no state", crate::model::State::name).to_owned(),
-        GroupBy::Age => age_band(it.age_seconds(report.to)).to_owned(),
-    };
-    let mut groups: BTreeMap<String, [u64; 3]> = BTreeMap::new();
-    for it in report.population.open.values() {
-        let counts = groups.entry(name(it)).or_default();
-        counts[usize::from(!report.judged.is_leaked(it.id))] += 1;
-    }
-    if by == GroupBy::Endpoint {
-        for (group, tally) in &report.population.tallies.groups {
-            let name = format!("{} {}", group.kind, group.endpoint).trim_end().to_owned();
-            groups.entry(name).or_default()[2] += tally.closed;
-        }
-    }
-    let mut groups: Vec<_> = groups.into_iter().collect();
-    groups.sort_by_key(|(_, [leaked, open, closed])| std::cmp::Reverse((*leaked, *open, *closed)));
-    let cells: Vec<Vec<String>> = groups
-        .into_iter()
-        .map(|(name, [leaked, open, closed])| {
-            let closed = if by == GroupBy::Endpoint { closed.to_string() } else { String::new() };
-            vec![leaked.to_string(), open.to_string(), closed, name]
-        })
-        .collect();
-    writeln!(out)?;
-    let columns = [("LEAKED", Align::Right), ("OPEN", Align::Right), ("CLOSED", Align::Right), ("GROUP", Align::Left)];
-    table::write(out, &columns, &cells, 2)
-}
-
-fn age_band(seconds: f64) -> &'static str {
-    match seconds {
-        s if s < 60.0 => "under 1 min",
-        s if s < 600.0 => "1 to 10 min",
-        s if s < 3600.0 => "10 to 60 min",
-        _ => "over 1 h",
-    }
 }
 
 /// The series, those that say something first, `most` of them.
@@ -382,7 +346,28 @@ fn notes(out: &mut dyn Write, report: &Report) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Exhaustion, Judged, Limit, Process, ProcessId, ProcessKey, Series, SeriesKey, Target};
+    use crate::model::{
+        Exhaustion, Frame, Identity, Judged, Kind, LastUse, LifetimeId, Limit, Message, Process, ProcessId, ProcessKey,
+        Resource, Series, SeriesKey, Stack, StackKey, Target, Use, Whereabouts,
+    };
+
+    fn leaked() -> Lifetime {
+        Lifetime {
+            id: LifetimeId(1),
+            resource: Resource::new(Identity(1, 1), Kind::Tcp),
+            holders: Vec::new(),
+            accepted_by: None,
+            opened_after: None,
+            opened: Timestamp(0),
+            opened_exact: true,
+            last_seen: Timestamp(0),
+            last_active: None,
+            closed: None,
+            ended_with_process: false,
+            opener: None,
+            last_use: None,
+        }
+    }
 
     #[test]
     fn nothing_in_a_recording_drives_the_terminal() {
@@ -419,10 +404,23 @@ mod tests {
             notes: vec![text()],
             ..Report::default()
         };
+        let frame = Frame { function: Some(nasty.into()), file: Some(nasty.into()), line: Some(1), ..Frame::default() };
+        all.stacks.insert(StackKey(1), Stack { frames: vec![frame], truncated: Some(nasty.into()) });
+        all.labels.insert(StackKey(1), nasty.into());
+        let by = || Use { stack: Some(StackKey(1)), thread: nasty.into(), tid: 1, at };
+        let last = LastUse {
+            by: by(),
+            messages: vec![Message { at, text: nasty.into(), useful: true }],
+            whereabouts: Some(Whereabouts { at, stack: Some(StackKey(1)), words: nasty.into() }),
+        };
+        let used = Lifetime { opener: Some(Box::new(by())), last_use: Some(Box::new(last)), ..leaked() };
+        all.population.open.insert(used.id, used.clone());
+        all.judged.leak_probability.insert(used.id, 1.0);
         for processes in 1..=2 {
             let mut out = Vec::new();
             report(&mut out, &all, Shown { explain: true, ..Shown::default() }).expect("memory takes it");
             let out = String::from_utf8(out).expect("text");
+            assert!(out.contains("Who left them open") && out.contains("Where the threads are"), "{out}");
             assert!(!out.contains(|c: char| c.is_control() && c != '\n'), "{processes} processes: {out:?}");
             if let Some(target) = &mut all.target {
                 target.processes.insert(ProcessKey(2), process.clone());

@@ -105,6 +105,7 @@ impl Backlog {
     ) -> Result<(), StoreError> {
         match self.waiting.back_mut() {
             Some(last) => {
+                self.lifetimes += used.len();
                 last.verdicts.extend(verdicts);
                 last.tick.used.extend(used);
                 last.tick.stacks.extend(stacks);
@@ -272,6 +273,10 @@ mod tests {
         Backlog::new(Writer::create(&path, Duration::from_secs(1), "test", Retention::default()).expect("created"))
     }
 
+    fn end(backlog: &mut Backlog, verdict: Option<VerdictChange>) -> Result<(), StoreError> {
+        backlog.drain(verdict.into_iter().collect(), Vec::new(), Vec::new())
+    }
+
     #[test]
     fn what_waits_at_the_end_is_written_when_there_is_room_again() {
         let folder = tempfile::tempdir().expect("a scratch folder");
@@ -281,13 +286,35 @@ mod tests {
         for second in 1..1_500 {
             assert!(matches!(backlog.append(tick(second, 1.0), None), Written::Waits));
         }
-        backlog.drain(Vec::new(), Vec::new(), Vec::new()).expect("nothing to say");
+        end(&mut backlog, None).expect("nothing to say");
         assert_eq!((backlog.owed(), backlog.dropped), (1_500, 0));
         backlog.writer.refuse(false);
-        backlog.drain(Vec::new(), Vec::new(), Vec::new()).expect("nothing to say");
+        end(&mut backlog, None).expect("nothing to say");
         assert_eq!(backlog.owed(), 0);
         let facts = Recording::open(backlog.path()).and_then(|it| it.facts()).expect("reads");
         assert_eq!((facts.from, facts.to, facts.ticks), (at(0), at(1_499), 1_500));
+    }
+
+    #[test]
+    fn what_is_learned_last_is_written_too() {
+        let used = |text: &str| {
+            let by = Use { stack: Some(StackKey(9)), thread: "t".into(), tid: 1, at: at(0) };
+            let messages = vec![Message { at: at(0), text: text.into(), useful: true }];
+            vec![Usage { id: LifetimeId(1), last: LastUse { by, messages, whereabouts: None } }]
+        };
+        for waits in [false, true] {
+            let folder = tempfile::tempdir().expect("a scratch folder");
+            let mut backlog = backlog(folder.path());
+            backlog.writer.refuse(waits);
+            backlog.append(Tick { opened: vec![open(1, 0)], ..named(tick(0, 0.0)) }, None);
+            backlog.writer.refuse(false);
+            backlog.drain(Vec::new(), used("GET a"), vec![(StackKey(9), Stack::default())]).expect("written");
+            let recording = Recording::open(backlog.path()).expect("opens");
+            let population = recording.population().expect("reads");
+            let last = population.open[&LifetimeId(1)].last_use.as_deref().and_then(LastUse::last_useful);
+            assert_eq!(last.map(|message| &*message.text), Some("GET a"));
+            assert!(recording.facts().expect("reads").stacks.contains_key(&StackKey(9)));
+        }
     }
 
     #[test]
@@ -297,15 +324,15 @@ mod tests {
         let mut backlog = backlog(folder.path());
         let change = |second, kind| Some(VerdictChange { at: at(second), kind, sentence: "so".into() });
         backlog.append(named(tick(0, 0.0)), None);
-        backlog.drain(change(0, Clean).into_iter().collect(), Vec::new(), Vec::new()).expect("written");
+        end(&mut backlog, change(0, Clean)).expect("written");
         // One that has to wait, as the tick before it does.
         backlog.writer.refuse(true);
         backlog.append(tick(1, 1.0), None);
-        backlog.drain(change(1, Leak).into_iter().collect(), Vec::new(), Vec::new()).expect("it waits");
+        end(&mut backlog, change(1, Leak)).expect("it waits");
         backlog.writer.refuse(false);
-        backlog.drain(Vec::new(), Vec::new(), Vec::new()).expect("nothing more");
+        end(&mut backlog, None).expect("nothing more");
         backlog.writer.refuse(true);
-        assert!(backlog.drain(change(2, Clean).into_iter().collect(), Vec::new(), Vec::new()).is_err());
+        assert!(end(&mut backlog, change(2, Clean)).is_err());
         let facts = Recording::open(backlog.path()).and_then(|it| it.facts()).expect("reads");
         let said: Vec<_> = facts.history.iter().map(|change| (change.at, change.kind)).collect();
         assert_eq!(said, [(at(0), Clean), (at(1), Leak)]);
@@ -327,7 +354,7 @@ mod tests {
         }
         assert_eq!(backlog.owed(), 2_500);
         backlog.writer.refuse(false);
-        backlog.drain(Vec::new(), Vec::new(), Vec::new()).expect("nothing to say");
+        end(&mut backlog, None).expect("nothing to say");
         let recording = Recording::open(backlog.path()).expect("opens");
         let facts = recording.facts().expect("reads");
         assert_eq!((facts.to, facts.ticks), (at(2_499), 2_500 - backlog.dropped));
@@ -381,7 +408,7 @@ mod tests {
         }
         assert!(backlog.dropped > 0);
         backlog.writer.refuse(false);
-        backlog.drain(Vec::new(), Vec::new(), Vec::new()).expect("nothing to say");
+        end(&mut backlog, None).expect("nothing to say");
         let recorded = Recording::open(backlog.path()).and_then(|it| it.population()).expect("reads");
         assert_eq!(recorded.tallies, population.tallies);
         assert_eq!(recorded.closed_total, population.closed_total);

@@ -19,14 +19,30 @@ fn programs() -> Option<PathBuf> {
 }
 
 /// A server of our own: its data in a folder, its port, its Unix socket. It ends with the case.
-struct Server {
+pub(crate) struct Server {
     _running: Running,
-    folder: Folder,
+    pub(crate) folder: Folder,
     port: u16,
 }
 
 impl Server {
-    fn start(programs: &Path) -> Self {
+    pub(crate) fn start(programs: &Path) -> Self {
+        Server::with(programs, |_| String::new())
+    }
+
+    /// One that speaks TLS too, with a certificate of its own.
+    pub(crate) fn with_tls(programs: &Path) -> Self {
+        Server::with(programs, |folder| {
+            let [key, certificate] = ["server.key", "server.crt"].map(|name| folder.file(name).display().to_string());
+            let words = "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=localhost -days 2 -keyout";
+            let words: Vec<&str> = words.split(' ').chain([key.as_str(), "-out", &certificate]).collect();
+            as_nobody(&words).done().ok();
+            format!(" ssl=on ssl_key_file={key} ssl_cert_file={certificate}")
+        })
+    }
+
+    /// With further settings, a blank before each.
+    fn with(programs: &Path, settings: impl Fn(&Folder) -> String) -> Self {
         let folder = Folder::new();
         let data = folder.file("data").display().to_string();
         let initdb = programs.join("initdb").display().to_string();
@@ -40,7 +56,8 @@ impl Server {
         let place = folder.path().display().to_string();
         let postgres = programs.join("postgres").display().to_string();
         let listens = format!(
-            "listen_addresses=127.0.0.1 port={port} unix_socket_directories={place} fsync=off max_connections=500"
+            "listen_addresses=127.0.0.1 port={port} unix_socket_directories={place} fsync=off max_connections=500{}",
+            settings(&folder)
         );
         let mut words = vec![postgres.as_str(), "-D", &data];
         listens.split(' ').for_each(|setting| words.extend(["-c", setting]));
@@ -49,7 +66,7 @@ impl Server {
         Server { _running: running, folder, port }
     }
 
-    fn dsn(&self, host: &str) -> String {
+    pub(crate) fn dsn(&self, host: &str) -> String {
         format!("host={host} port={} dbname=postgres user=postgres", self.port)
     }
 }
@@ -61,7 +78,7 @@ fn as_nobody(words: &[&str]) -> Run {
 }
 
 /// A Python that has what `./test` installed.
-fn python() -> Option<String> {
+pub(crate) fn python() -> Option<String> {
     let python = std::env::var("UNCLOSED_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let has = Command::new(&python).args(["-c", "import psycopg2"]).output().is_ok_and(|it| it.status.success());
     has.then_some(python)
@@ -95,11 +112,15 @@ impl Watched {
 
 /// What these cases need: a server's programs, a Python with its driver.
 fn needed() -> Result<(PathBuf, String), &'static str> {
+    Ok((needed_programs()?, python().ok_or("there is no Python with psycopg2")?))
+}
+
+/// What a server needs: its programs, and one that has it run as somebody else than root.
+pub(crate) fn needed_programs() -> Result<PathBuf, &'static str> {
     if is_root() && !has("setpriv") {
         return Err("there is no setpriv, and PostgreSQL won't run as root");
     }
-    let programs = programs().ok_or("there is no PostgreSQL server")?;
-    Ok((programs, python().ok_or("there is no Python with psycopg2")?))
+    programs().ok_or("there is no PostgreSQL server")
 }
 
 #[test]

@@ -91,7 +91,7 @@ fn of_a_pool_the_last_use_is_named() {
     open(&mut report, 4, 1, 3, false);
     close(&mut report, 300, Kind::Tcp, 1, 3);
     let finding = named(report);
-    assert_eq!(finding.sentence, "it leaks. All were last used by handler, and none of 304 healthy ones");
+    assert_eq!(finding.sentence, "it leaks. All 20 were last used by handler, and none of 304 healthy ones");
     assert_eq!(finding.opener.as_deref(), Some("pool thread"));
 }
 
@@ -99,7 +99,7 @@ fn of_a_pool_the_last_use_is_named() {
 fn the_users_own_code_is_named_before_a_runtimes() {
     let mut report = report(&[("background", false), ("handler", true)]);
     open(&mut report, 20, 1, 2, true);
-    assert_eq!(named(report).sentence, "it leaks. All were last used by handler");
+    assert_eq!(named(report).sentence, "it leaks. All 20 were last used by handler");
 }
 
 #[test]
@@ -145,4 +145,16 @@ fn stacks_of_one_name_count_together() {
     open(&mut report, 4, 2, 0, true);
     let shares = Shares::of(&report, Part::Opener, &leaked(&report), |_| true);
     assert_eq!((shares.all.len(), shares.all[0].leaked, shares.all[0].stack), (1, 7, StackKey(2)));
+}
+
+#[test]
+fn what_is_younger_than_all_leaked_ones_is_not_healthy_yet() {
+    let mut report = report(&[("export", true)]);
+    open(&mut report, 20, 1, 1, true);
+    open(&mut report, 10, 1, 1, false);
+    let healthy = report.population.open.values_mut().filter(|it| it.id.0 >= 20);
+    healthy.for_each(|it| it.opened = Timestamp(5));
+    let shares = Shares::of(&report, Part::Opener, &leaked(&report), |_| true);
+    assert_eq!((shares.all[0].open, shares.all[0].young, shares.all[0].healthy()), (10, 10, 0));
+    assert_eq!(named(report).sentence, "it leaks. All 20 were opened by export");
 }

@@ -43,15 +43,15 @@ fn the_rules_that_come_with_the_program_can_be_read() {
 fn python_by_its_files() {
     check(
         "__GI___socket | - | /usr/lib/x86_64-linux-gnu/libc.so.6
-         sock_initobj | ./Modules/socketmodule.c:5460 | /root/.pyenv/versions/3.11.7/bin/python3.11
-         socket.__init__ | /root/.pyenv/versions/3.11.7/lib/python3.11/socket.py:232 | /root/.pyenv/versions/3.11.7/bin/python3.11
-         BaseEventLoop.create_connection | /root/.pyenv/versions/3.11.7/lib/python3.11/asyncio/base_events.py:1069 | /root/.pyenv/versions/3.11.7/bin/python3.11
-         Connection._connect | /srv/venv/lib/python3.11/site-packages/redis/asyncio/connection.py:640 | /root/.pyenv/versions/3.11.7/bin/python3.11
-         Pipeline.watch | /srv/venv/lib/python3.11/site-packages/redis/asyncio/client.py:1405 | /root/.pyenv/versions/3.11.7/bin/python3.11
-         reserve | /srv/checkout.py:12 | /root/.pyenv/versions/3.11.7/bin/python3.11
-         Handle._run | /root/.pyenv/versions/3.11.7/lib/python3.11/asyncio/events.py:80 | /root/.pyenv/versions/3.11.7/bin/python3.11
-         <module> | /srv/checkout.py:57 | /root/.pyenv/versions/3.11.7/bin/python3.11
-         _PyEval_EvalFrameDefault | - | /root/.pyenv/versions/3.11.7/bin/python3.11",
+         sock_initobj | ./Modules/socketmodule.c:5460 | /home/a/.pyenv/versions/3.11.7/bin/python3.11
+         socket.__init__ | /home/a/.pyenv/versions/3.11.7/lib/python3.11/socket.py:232 | /home/a/.pyenv/versions/3.11.7/bin/python3.11
+         BaseEventLoop.create_connection | /home/a/.pyenv/versions/3.11.7/lib/python3.11/asyncio/base_events.py:1069 | /home/a/.pyenv/versions/3.11.7/bin/python3.11
+         Connection._connect | /srv/venv/lib/python3.11/site-packages/redis/asyncio/connection.py:640 | /home/a/.pyenv/versions/3.11.7/bin/python3.11
+         Pipeline.watch | /srv/venv/lib/python3.11/site-packages/redis/asyncio/client.py:1405 | /home/a/.pyenv/versions/3.11.7/bin/python3.11
+         reserve | /srv/checkout.py:12 | /home/a/.pyenv/versions/3.11.7/bin/python3.11
+         Handle._run | /home/a/.pyenv/versions/3.11.7/lib/python3.11/asyncio/events.py:80 | /home/a/.pyenv/versions/3.11.7/bin/python3.11
+         <module> | /srv/checkout.py:57 | /home/a/.pyenv/versions/3.11.7/bin/python3.11
+         _PyEval_EvalFrameDefault | - | /home/a/.pyenv/versions/3.11.7/bin/python3.11",
         "reserve (checkout.py:12)",
         &["reserve", "<module>"],
     );
@@ -103,7 +103,7 @@ fn go_by_its_packages() {
     check(
         "net/http.(*Transport).dialConn | /usr/local/go/src/net/http/transport.go:1800 | /app/api
          github.com/go-redis/redis/v8.(*Client).Get | github.com/go-redis/redis/v8@v8.11.5/redis.go:1 | /app/api
-         golang.org/x/net/http2.f | /root/go/pkg/mod/golang.org/x/net@v0.17.0/http2/a.go:2 | /app/api
+         golang.org/x/net/http2.f | /home/a/go/pkg/mod/golang.org/x/net@v0.17.0/http2/a.go:2 | /app/api
          example.com/api/vendor/github.com/lib/pq.Open | /src/vendor/github.com/lib/pq/conn.go:5 | /app/api",
         "github.com/go-redis/redis/v8.(*Client).Get (redis.go:1)",
         &[],
@@ -115,10 +115,10 @@ fn rust_by_files_and_paths() {
     check(
         "__connect | - | /usr/lib/x86_64-linux-gnu/libc.so.6
          std::sys::net::connect | /rustc/59807616e1/library/std/src/sys/net.rs:9 | /srv/app
-         <std::net::TcpStream as core::ops::Drop>::drop | - | /srv/app
-         tokio::net::tcp::TcpStream::connect | /root/.cargo/registry/src/index.crates.io-6f17d22bba15001f/tokio-1.40.0/src/net/tcp/stream.rs:115 | /srv/app
+         <std::sync::mutex::MutexGuard<T> as core::ops::Drop>::drop | - | /srv/app
+         tokio::net::tcp::TcpStream::connect | /home/a/.cargo/registry/src/index.crates.io-6f17d22bba15001f/tokio-1.40.0/src/net/tcp/stream.rs:115 | /srv/app
          sqlx_core::pool::inner::PoolInner<DB>::connect | /usr/local/cargo/registry/src/x/sqlx-core-0.8/src/pool/inner.rs:3 | /srv/app
-         mycrate::poll | /root/.cargo/git/checkouts/mycrate-1/ab/src/lib.rs:4 | /srv/app
+         widget::poll | /home/a/.cargo/git/checkouts/widget-1/ab/src/lib.rs:4 | /srv/app
          <app::pool::Guard as core::ops::drop::Drop>::drop | src/pool.rs:88 | /srv/app
          core::ops::function::FnOnce::call_once | /rustc/59807616e1/library/core/src/ops/function.rs:250 | /srv/app
          app::main | src/main.rs:12 | /srv/app
@@ -150,7 +150,7 @@ fn c_and_cpp_by_where_they_lie() {
         &["reconnect", "main"],
     );
     check(
-        "std::thread::_State_impl<std::thread::_Invoker<std::tuple<main::{lambda()#1}> > >::_M_run() | /usr/include/c++/12/bits/std_thread.h:210 | /opt/app/bin/app
+        "std::function<void ()>::operator()() const | /usr/include/c++/12/bits/std_function.h:591 | /opt/app/bin/app
          pqxx::connection::connection | - | /opt/app/bin/app
          - | - | /opt/app/bin/app
          app::Session::open() | - | /opt/app/lib/libcore.so

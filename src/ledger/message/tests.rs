@@ -23,9 +23,17 @@ fn whole<'a>(bytes: &[&'a [u8]]) -> Vec<(u64, &'a [u8])> {
     bytes.iter().map(|bytes| (bytes.len() as u64, *bytes)).collect()
 }
 
-/// A statement that was prepared, as the kernel picks it out.
+/// Whether a write prepares a named statement, as the kernel's side tells it; in PostgreSQL's it needn't be the first message.
 fn is_prepare(bytes: &[u8]) -> bool {
-    (bytes.first() == Some(&b'P') && bytes.get(5).is_some_and(|byte| *byte != 0)) || bytes.get(4) == Some(&0x16)
+    let mut rest = bytes;
+    while let [kind, a, b, c, d, body @ ..] = rest {
+        if *kind == b'P' && body.first().is_some_and(|first| *first != 0) {
+            return true;
+        }
+        let size = u32::from_be_bytes([*a, *b, *c, *d]) as usize;
+        rest = rest.get(size.saturating_add(1).max(5)..).unwrap_or_default();
+    }
+    bytes.get(4) == Some(&0x16)
 }
 
 /// What is told of all of it, `-` before what says nothing of the purpose.
@@ -64,6 +72,10 @@ fn postgres_by_statements_prepared_long_ago() {
     assert_eq!(told(&PSYCOPG3, 4, false), [&[LOOK, LOOK], &end[..]].concat());
     let pgbench = "SELECT relname FROM pg_class WHERE relpages > ? AND relname = ?;";
     assert_eq!(told(&PGBENCH, 2, false), [pgbench, end[1]]);
+    let kind = "SELECT oid FROM pg_class WHERE relkind = $1";
+    assert_eq!(told(&PGJDBC, 3, false), ["- BEGIN", kind, "- COMMIT", end[1]]);
+    let go = LOOK.replace("$2", "?");
+    assert_eq!(told(&LIB_PQ, 4, false), [&go, &go, end[0], end[1]]);
     assert_eq!(told(&PG8000, 5, false)[..2], ["- (a statement that was sent earlier)", "- commit"]);
     assert_eq!(
         all(&ASYNCPG),

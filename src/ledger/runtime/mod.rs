@@ -32,6 +32,11 @@ pub(super) trait Runtime: std::fmt::Debug {
         None
     }
 
+    /// False where what runs on one thread may go on on another.
+    fn stays_on_its_thread(&self) -> bool {
+        true
+    }
+
     /// True where what has been learned from stacks so far has changed the settings, since the last call.
     fn has_news(&mut self) -> bool {
         false

@@ -2,7 +2,7 @@
 
 use super::PageSeries;
 use super::blocks::{Layer, Layers};
-use crate::model::{Finding, Lifetime, Limit, ProcessKey, Report, Timestamp, VerdictChange};
+use crate::model::{Finding, Lifetime, Limit, Part, ProcessKey, Report, Timestamp, VerdictChange};
 use crate::present::json;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
@@ -195,10 +195,16 @@ impl Serialize for Resources<'_> {
     }
 }
 
-/// A row without what is unknown: a page reads what is not there as it reads `null`, and rows are many.
+/// A row without what is unknown: a page reads what is not there as it reads `null`, and rows are many. So are frames: of a
+/// stack it has what it is called.
 fn row(report: &Report, lifetime: &Lifetime) -> Value {
     let mut row = json::reported(report, lifetime);
     if let Value::Object(fields) = &mut row {
+        for part in Part::ALL {
+            if let Some(by) = fields.get_mut(part.name()).and_then(Value::as_object_mut) {
+                by.retain(|name, value| !value.is_null() && !matches!(name.as_str(), "frames" | "truncated" | "now"));
+            }
+        }
         fields.retain(|_, value| !value.is_null());
     }
     row

@@ -112,3 +112,23 @@ pub(super) const REDIS_PY_AUTH: [(u64, &[u8]); 3] = [
     (23, b"*2\r\n$6\r\nSELECT\r\n$1\r\n3\r\n"),
     (20, b"*2\r\n$3\r\nGET\r\n$1\r\nx\r\n"),
 ];
+
+/// pgjdbc 42.5: what prepared named statements, the last of them behind a `BEGIN`; the last writes.
+pub(super) const PGJDBC: [(u64, &[u8]); 6] = [
+    (49, b"P\0\0\0\x11S_1\0COMMIT\0\0\0B\0\0\0\x0f\0S_1\0\0\0\0\0\0\0E\0\0\0\x09\0\0\0\0\x01S\0\0\0\x04"),
+    (174, b"P\0\0\0\x10S_2\0BEGIN\0\0\0B\0\0\0\x0f\0S_2\0\0\0\0\0\0\0E\0\0\0\x09\0\0\0\0\0P\0\0\0OS_3\0SELECT relname FROM pg_class WHERE relname = $1 AND relpages > 7\0\0\x01\0\0\x04\x13B\0\0\0\x1c\0S_3\0\0\x01\0\0\0\x01\0\0\0\x07o'brien\0\0D\0\0\0\x06P\0E\0\0\0\x09\0\0\0\0\0S\0\0\0\x04"),
+    (130, b"B\0\0\0\x0f\0S_2\0\0\0\0\0\0\0E\0\0\0\x09\0\0\0\0\0P\0\0\0:S_4\0SELECT oid FROM pg_class WHERE relkind = $1\0\0\x01\0\0\x04\x13B\0\0\0\x16\0S_4\0\0\x01\0\0\0\x01\0\0\0\x01r\0\0D\0\0\0\x06P\0E\0\0\0\x09\0\0\0\0\0S\0\0\0\x04"),
+    (64, b"B\0\0\0\x0f\0S_2\0\0\0\0\0\0\0E\0\0\0\x09\0\0\0\0\0B\0\0\0\x16\0S_4\0\0\x01\0\0\0\x01\0\0\0\x01r\0\0E\0\0\0\x09\0\0\0\0\0S\0\0\0\x04"),
+    (31, b"B\0\0\0\x0f\0S_1\0\0\0\0\0\0\0E\0\0\0\x09\0\0\0\0\x01S\0\0\0\x04"),
+    (5, b"X\0\0\0\x04"),
+];
+
+/// Go's lib/pq: the unnamed statement, by writes of its own.
+pub(super) const LIB_PQ: [(u64, &[u8]); 6] = [
+    (97, b"\0\0\0a\0\x03\0\0database\0postgres\0client_encoding\0UTF8\0datestyle\0ISO, MDY\0extra_float_digits\x002\0user\0app\0\0"),
+    (22, b"Q\0\0\0\x15BEGIN READ WRITE\0"),
+    (85, b"P\0\0\0H\0SELECT relname FROM pg_class WHERE relname = $1 AND relpages > 7\0\0\0D\0\0\0\x06S\0S\0\0\0\x04"),
+    (39, b"B\0\0\0\x17\0\0\0\0\0\x01\0\0\0\x07o'brien\0\0E\0\0\0\x09\0\0\0\0\0S\0\0\0\x04"),
+    (12, b"Q\0\0\0\x0bCOMMIT\0"),
+    (5, b"X\0\0\0\x04"),
+];

@@ -63,6 +63,10 @@ pub(in crate::ledger) fn entry_of(process: &Process, name: &str) -> Option<u64> 
 }
 
 impl Runtime for Go {
+    fn stays_on_its_thread(&self) -> bool {
+        false
+    }
+
     fn number(&self) -> u32 {
         NUMBER
     }

@@ -2,6 +2,7 @@
 import functools
 import json
 import os
+import socket
 import sys
 import threading
 
@@ -79,6 +80,18 @@ def deep(case, depth):
     wait(case)
 
 
+def send(case, connection):
+    say(case); connection.send(b"x")
+
+
+def one(case, connection):
+    return send(case, connection)
+
+
+def two(case, connection):
+    return send(case, connection)
+
+
 if __name__ == "__main__":
     case = sys.argv[1]
     if case == "nested":
@@ -89,3 +102,9 @@ if __name__ == "__main__":
         threads = [threading.Thread(target=deep, args=(case, depth)) for depth in range(4)]
         [thread.start() for thread in threads]
         through_c(case)
+    elif case == "sends":
+        connection, _ = socket.socketpair()
+        wait("ready")
+        for caller in [one, two] * 50:
+            caller(case, connection)
+        wait("done")

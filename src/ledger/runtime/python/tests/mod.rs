@@ -1,5 +1,7 @@
 //! Real interpreters of every version: what is read from outside is what they say of themselves.
 
+mod events;
+
 use super::*;
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -22,9 +24,15 @@ impl Drop for Program {
 /// What a thread says of itself before it waits.
 #[derive(Debug, serde::Deserialize)]
 struct Said {
+    case: String,
     thread: u32,
-    frames: Vec<(String, String, u32)>,
+    frames: Vec<Row>,
 }
+
+/// Function, file and line.
+type Row = (String, String, u32);
+
+type Lines = Box<dyn Iterator<Item = Said>>;
 
 /// The interpreters that are installed; which are not is said aloud.
 fn interpreters() -> Vec<(u32, PathBuf)> {
@@ -54,6 +62,18 @@ fn interpreters() -> Vec<(u32, PathBuf)> {
 
 /// Starts the program with one case, and waits until as many threads of it as are asked for have said what they are at, and wait.
 fn start(python: &Path, folder: &Path, case: &str, threads: usize) -> (Program, Process, Vec<Said>) {
+    let (program, mut process, lines) = launch(python, folder, case);
+    let said: Vec<Said> = lines.take(threads).collect();
+    assert_eq!(said.len(), threads, "{python:?} {case}");
+    process.refresh().unwrap();
+    for said in &said {
+        wait_for_waiting(&process, said.thread);
+    }
+    (program, process, said)
+}
+
+/// Starts the program with one case; what it says is read as it comes.
+fn launch(python: &Path, folder: &Path, case: &str) -> (Program, Process, Lines) {
     // A table of lines that is long, and a step that needs several entries.
     let lines: String = (0..400)
         .map(|n| format!("    total += {n}\n{}", if n == 200 { "\n".repeat(700) } else { String::new() }))
@@ -63,14 +83,8 @@ fn start(python: &Path, folder: &Path, case: &str, threads: usize) -> (Program, 
     let mut child =
         Command::new(python).arg(&file).arg(case).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let said: Vec<Said> = lines.take(threads).map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect();
-    assert_eq!(said.len(), threads, "{python:?} {case}");
-    let program = Program(child);
-    let process = Process::open(Path::new("/proc"), program.0.id()).unwrap();
-    for said in &said {
-        wait_for_waiting(&process, said.thread);
-    }
-    (program, process, said)
+    let process = Process::open(Path::new("/proc"), child.id()).unwrap();
+    (Program(child), process, Box::new(lines.map(|line| serde_json::from_str(&line.unwrap()).unwrap())))
 }
 
 /// A thread says what it is at just before it waits: for input, by the system call read.
@@ -88,11 +102,15 @@ fn python_of(process: &Process) -> Python {
 }
 
 /// Function, file and line of each frame that the program's thread has.
-fn rows(process: &Process, python: &mut Python, tid: u32) -> Vec<(String, String, u32)> {
+fn rows(process: &Process, python: &mut Python, tid: u32) -> Vec<Row> {
     let taken = Taken::parse(&python.take(process, Thread { tid_inside: tid, fsbase: None }).unwrap()).unwrap();
     assert_eq!(taken.flags, 0, "{tid}");
     let shown = python.frames(process, &taken).into_iter().filter_map(|python| python.frame);
-    shown.map(|frame| (frame.function.unwrap().into(), frame.file.unwrap().into(), frame.line.unwrap())).collect()
+    shown.map(row).collect()
+}
+
+fn row(frame: Frame) -> Row {
+    (frame.function.unwrap().into(), frame.file.unwrap().into(), frame.line.unwrap())
 }
 
 #[test]
