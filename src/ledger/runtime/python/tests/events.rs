@@ -29,7 +29,7 @@ fn follow(path: &Path, folder: &Path, case: &str) -> Option<Events> {
     let ready = lines.next().unwrap();
     assert_eq!(ready.case, "ready");
     let mut targets = Targets::new(Path::new("/proc"), Scope { by_calls: false, with_children: false });
-    assert_eq!(targets.follow(&hooks, &[id_of(program.0.id())]), Vec::<String>::new());
+    assert_eq!(targets.follow(&hooks, &[id_of(program.0.id())]).0, Vec::<String>::new());
     program.0.stdin.as_mut().unwrap().write_all(b"x").unwrap();
     let said: Vec<Said> = lines.by_ref().take_while(|said| said.case != "done").collect();
     let mut stacks = Vec::new();
