@@ -4,6 +4,9 @@
 //! Libraries that encrypt and have no function of their own for it, as rustls and Java's, are not seen; what they send is told as
 //! encrypted.
 
+#[cfg(test)]
+mod tests;
+
 use super::process::{Mapping, Process};
 use super::runtime::go;
 use super::unwind::Natives;
