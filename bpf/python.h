@@ -45,8 +45,7 @@ struct python {
 	u16 frame_locals;
 	u16 frame_top;           /* of the stack of values: */
 	u16 top_is_address;      /* its address, or a number of values */
-	u16 values_after_locals; /* 1: counted from the first local, else from the address in frame_values */
-	u16 frame_values;
+	u16 frame_values; /* counted from the address that stands here; 0: from the first local */
 	u16 coroutine_frame;
 	u16 coroutine_has_frame; /* 1: it is in the coroutine itself, else its address */
 	u16 task_coroutine;
@@ -75,7 +74,7 @@ struct python_taken {
 	u32 count;
 	u32 beyond; /* frames that were seen and not kept */
 	u32 flags;
-	u32 awaiting; /* of count, those that don't run */
+	u32 unused;
 	struct python_frame frames[PYTHON_FRAMES_MAX + PYTHON_AWAITING_MAX];
 	/* From here on: while it is taken. */
 	u64 hash;
@@ -84,7 +83,9 @@ struct python_taken {
 	u64 frame;
 	u64 inner; /* the frame that this one has called */
 	u64 handle;
-	u64 coroutine_frame;
+	u64 coroutine_frame; /* of the one that it runs */
+	u64 task;
+	u64 coroutine;
 	u64 word;
 	u8 window[PYTHON_WINDOW_MASK + 1 + sizeof(u64)];
 };
@@ -239,7 +240,7 @@ __noinline int python_step(struct python *at, struct python_taken *to)
 	} else {
 		if (!at->frame_owner || (at->frame_is_entry && python_byte(to, at->frame_is_entry)))
 			flags = PYTHON_RUN_ENDS;
-		if (code == at->handle_run && code) {
+		if (code && code == at->handle_run && !to->handle) {
 			flags |= PYTHON_HANDLE;
 			to->handle = to->frame;
 			to->coroutine_frame = to->inner;
@@ -251,6 +252,118 @@ __noinline int python_step(struct python *at, struct python_taken *to)
 	return 1;
 }
 
+/* asyncio's own structures, the same in all versions: Handle._callback, what is called when a future is done, and who asks for it. */
+#define HANDLE_CALLBACK 24
+#define STEP_TASK 16
+#define FUTURE_CALLBACK 24
+#define PARTIAL_ARGUMENTS 24
+#define TUPLE_ITEMS 24
+#define CELL_VALUE 16
+#define ASEND_GENERATOR 16
+#define OBJECT_TYPE 8
+#define CELLS_MAX 6
+
+static __always_inline u64 python_frame_of(struct python *at, struct python_taken *to, u64 coroutine)
+{
+	coroutine += at->coroutine_frame;
+	return at->coroutine_has_frame ? coroutine : python_word(to, coroutine);
+}
+
+/* The task that the loop runs: by its coroutine, whose frame it is that Handle._run has called. */
+__noinline int python_running_task(struct python *at, struct python_taken *to)
+{
+	if (!at || !to)
+		return 0;
+	u64 handle = python_word(to, to->handle + at->frame_locals);
+	u64 callback = python_word(to, handle + HANDLE_CALLBACK);
+	/* A first step, and one after what it awaited is done. */
+	to->task = python_word(to, callback + STEP_TASK);
+	if (python_frame_of(at, to, python_word(to, to->task + at->task_coroutine)) == to->coroutine_frame)
+		return 1;
+	to->task = python_word(to, callback + at->callback_task);
+	return python_frame_of(at, to, python_word(to, to->task + at->task_coroutine)) == to->coroutine_frame;
+}
+
+/* The task that is woken when a future is done, if that is what it waits for. */
+__noinline int python_is_awaited(struct python *at, struct python_taken *to, u64 future)
+{
+	if (!at || !to || !future)
+		return 0;
+	u64 task = python_word(to, python_word(to, future + FUTURE_CALLBACK) + at->callback_task);
+	if (!task || python_word(to, task + at->task_waiter) != future)
+		return 0;
+	to->task = task;
+	return 1;
+}
+
+/* Goes from to->task to the one that awaits it: at once, or through a future that wait_for or gather has put between. */
+__noinline int python_awaiting_task(struct python *at, struct python_taken *to)
+{
+	if (!at || !to)
+		return 0;
+	u64 callback = python_word(to, to->task + FUTURE_CALLBACK);
+	if (!callback)
+		return 0;
+	if (python_is_awaited(at, to, to->task))
+		return 1;
+	u64 arguments = python_word(to, callback + PARTIAL_ARGUMENTS);
+	if (python_is_awaited(at, to, python_word(to, arguments + TUPLE_ITEMS)))
+		return 1;
+	u64 cells = python_word(to, callback + at->function_closure);
+	for (int i = 0; i < CELLS_MAX; i++) {
+		u64 cell = python_word(to, cells + TUPLE_ITEMS + i * sizeof(u64));
+		if (python_is_awaited(at, to, python_word(to, cell + CELL_VALUE)))
+			return 1;
+	}
+	return 0;
+}
+
+/* What the suspended frame in the window awaits. */
+static __always_inline u64 python_awaited(struct python *at, struct python_taken *to, u64 frame)
+{
+	u64 top = python_field(to, at->frame_top);
+	s32 count = top;
+
+	if (!at->top_is_address) {
+		if (count <= 0)
+			return 0;
+		top = (at->frame_values ? python_field(to, at->frame_values) : frame + at->frame_locals) + count * sizeof(u64);
+	}
+	return top ? python_word(to, top - sizeof(u64)) : 0;
+}
+
+/* Keeps the frame of to->coroutine, and goes on to the one that it awaits. */
+__noinline int python_suspended(struct python *at, struct python_taken *to, u32 flags)
+{
+	if (!at || !to)
+		return 0;
+	u64 frame = python_frame_of(at, to, to->coroutine);
+	if (!frame || bpf_probe_read_user(to->window, PYTHON_WINDOW, (void *)frame))
+		return 0;
+	u64 code = python_field(to, at->frame_code);
+	python_keep(to, code, python_instruction(at, to, code), flags | PYTHON_AWAITING);
+	to->coroutine = python_awaited(at, to, frame);
+	if (!to->coroutine)
+		return 0;
+	u64 type = python_word(to, to->coroutine + OBJECT_TYPE);
+	if (type == at->asend)
+		to->coroutine = python_word(to, to->coroutine + ASEND_GENERATOR);
+	return type && (type == at->coroutine || type == at->generator || type == at->asend);
+}
+
+/* The tasks that await the one that runs, innermost first, each with its coroutines from the outermost to the one that waits. */
+static __always_inline void python_awaiting(struct python *at, struct python_taken *to)
+{
+	if (!python_running_task(at, to))
+		return;
+	for (int task = 0; task < PYTHON_TASKS_MAX && python_awaiting_task(at, to); task++) {
+		u32 flags = PYTHON_TASK;
+		to->coroutine = python_word(to, to->task + at->task_coroutine);
+		for (int i = 0; i < PYTHON_AWAITING_MAX && python_suspended(at, to, flags); i++)
+			flags = 0;
+	}
+}
+
 /* The frames of this thread, innermost first. The number of the path that they are: never 0. */
 __noinline u64 take_python(struct python *at, struct python_taken *to)
 {
@@ -259,7 +372,6 @@ __noinline u64 take_python(struct python *at, struct python_taken *to)
 	to->count = 0;
 	to->beyond = 0;
 	to->flags = 0;
-	to->awaiting = 0;
 	to->hash = 0;
 	to->inner = 0;
 	to->handle = 0;
@@ -270,5 +382,7 @@ __noinline u64 take_python(struct python *at, struct python_taken *to)
 			break;
 		}
 	}
+	if (to->handle)
+		python_awaiting(at, to);
 	return to->hash ? to->hash : 1;
 }

@@ -134,7 +134,7 @@ fn python(leaker: Leaker) {
 
 #[test]
 fn python_with_asyncio_whose_driver_opens_in_another_task() {
-    let culprits = &["fetch_invoice"];
+    let culprits = &["fetch_invoice", "serve_order"];
     python(Leaker { title: "Python, asyncio", source: "streams.py", culprits, flags: "" });
 }
 

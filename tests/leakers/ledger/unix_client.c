@@ -7,8 +7,8 @@ static struct sockaddr_un address = { .sun_family = AF_UNIX };
 static void send_audit(void)
 {
 	char answer[16];
-	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-	if (connect(fd, (struct sockaddr *)&address, sizeof address) < 0) /* opener: send_audit */
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0); /* opener: send_audit */
+	if (connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
 		fail("connect");
 	if (send(fd, "audit\n", 6, 0) != 6 || recv(fd, answer, sizeof answer, 0) <= 0) /* last use: send_audit */
 		fail("audit");

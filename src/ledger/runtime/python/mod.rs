@@ -83,9 +83,12 @@ impl Python {
     /// The frames that run, each task's followed by those that await it.
     fn frames(&mut self, process: &Process, taken: &Taken) -> Vec<PythonFrame> {
         let mut frames: Vec<PythonFrame> = Vec::new();
+        let mut awaiting = Some(&taken.awaiting);
         for running in &taken.running {
-            if running.flags & HANDLE != 0 {
-                self.await_in(process, &taken.awaiting, &mut frames);
+            if running.flags & HANDLE != 0
+                && let Some(awaiting) = awaiting.take()
+            {
+                self.await_in(process, awaiting, &mut frames);
             }
             let ends_run = running.flags & RUN_ENDS != 0;
             frames.push(PythonFrame { frame: self.frame(process, *running, Via::Call), ends_run });

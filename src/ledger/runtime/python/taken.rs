@@ -67,7 +67,7 @@ impl Taken {
     pub(super) fn bytes(&self) -> Vec<u8> {
         let frames = || self.running.iter().chain(&self.awaiting);
         let count = |frames: usize| u32::try_from(frames).unwrap_or(u32::MAX);
-        let head = [count(frames().count()), self.beyond, self.flags, count(self.awaiting.len())];
+        let head = [count(frames().count()), self.beyond, self.flags, 0];
         let mut bytes: Vec<u8> = head.iter().flat_map(|word| word.to_ne_bytes()).collect();
         for frame in frames() {
             bytes.extend(frame.code.to_ne_bytes());

@@ -1,4 +1,6 @@
 """Waits in the middle of many sorts of frames, having said what the interpreter itself says that they are."""
+import asyncio
+import contextlib
 import functools
 import json
 import os
@@ -92,6 +94,34 @@ def two(case, connection):
     return send(case, connection)
 
 
+async def query(case, connection):
+    send(case, connection)
+
+
+async def handler(case, connection):
+    await asyncio.sleep(0)
+    await query(case, connection)
+
+
+async def request(case, connection):
+    return await asyncio.create_task(handler(case, connection))  # awaits
+
+
+@contextlib.asynccontextmanager
+async def transaction(case, connection):
+    await asyncio.wait_for(asyncio.create_task(request(case, connection)), 60)  # awaits
+    yield
+
+
+async def endpoint(case, connection):
+    async with transaction(case, connection):  # awaits
+        pass
+
+
+async def server(case, connection):
+    await asyncio.gather(endpoint(case, connection), asyncio.sleep(0))  # awaits
+
+
 if __name__ == "__main__":
     case = sys.argv[1]
     if case == "nested":
@@ -103,8 +133,14 @@ if __name__ == "__main__":
         [thread.start() for thread in threads]
         through_c(case)
     elif case == "sends":
-        connection, _ = socket.socketpair()
+        connection, kept = socket.socketpair()
         wait("ready")
         for caller in [one, two] * 50:
             caller(case, connection)
+        wait("done")
+    elif case == "tasks":
+        connection, kept = socket.socketpair()
+        for _ in range(2):
+            wait("ready")
+            asyncio.run(server(case, connection))
         wait("done")
