@@ -165,8 +165,8 @@ __noinline u32 copy_stack(struct target *target, struct scratch *scratch, u64 ke
 	return true;
 }
 
-/* The key of the path that this thread is on; 0 where it can't be told. */
-__noinline u64 take_stack(struct target *target)
+/* The key of the path that this thread is on; 0 where it can't be told. `last` is one that has been copied for sure. */
+__noinline u64 take_stack(struct target *target, u64 last)
 {
 	u32 only = 0;
 	u8 known = 1;
@@ -179,11 +179,11 @@ __noinline u64 take_stack(struct target *target)
 	/* Two processes may have other code at one address. */
 	key = mix(key, bpf_get_current_pid_tgid() >> 32);
 	key = path_of(target, scratch_now, registers->sp, key);
-	if (!key || bpf_map_lookup_elem(&paths, &key))
+	if (!key || key == last || bpf_map_lookup_elem(&paths, &key))
 		return key;
 	if (!copy_stack(target, scratch_now, key)) {
 		lose(STACKS);
-		return key;
+		return 0;
 	}
 	bpf_map_update_elem(&paths, &key, &known, BPF_ANY);
 	return key;
