@@ -115,10 +115,13 @@ __noinline u64 path_of(struct target *target, struct scratch *scratch, u64 sp, u
 	if (bytes > sizeof(scratch->words))
 		bytes = sizeof(scratch->words);
 	if (bytes && bpf_probe_read_user(scratch->words, bytes, (void *)sp)) {
-		/* The stack ends before: what is left of the page is its own. */
-		bytes = PAGE_BYTES - (sp & (PAGE_BYTES - 1));
-		if (bpf_probe_read_user(scratch->words, bytes & (2 * PAGE_BYTES - 1), (void *)sp))
+		/* The stack ends before: what is left of the page is its own, and the next one may be. */
+		u32 begun = PAGE_BYTES - (sp & (PAGE_BYTES - 1));
+		if (!begun || begun > PAGE_BYTES || bpf_probe_read_user(scratch->words, begun, (void *)sp))
 			return 0;
+		bytes = begun;
+		if (!bpf_probe_read_user((void *)scratch->words + begun, PAGE_BYTES, (void *)sp + begun))
+			bytes += PAGE_BYTES;
 	}
 	for (u32 first = 0; first < KEY_WORDS_MAX; first += KEY_BLOCK) {
 		if (first >= bytes / 8)
