@@ -7,7 +7,7 @@ use super::options::SamplingOptions;
 use super::talk;
 use super::wake::{Schedule, Wake};
 use crate::analyse::{Census, Fold};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, LedgerOptions};
 use crate::model::{CommandRun, Event, EventKind, ProcessId, Report, SeriesKey, Snapshot, Tick, Timestamp};
 use crate::present::live::Live;
 use crate::sample::{ProcFs, Sampler, TargetProcesses, own_cost, own_readings};
@@ -61,7 +61,7 @@ impl Session {
         shown: &str,
     ) -> Result<Self, Failure> {
         let file = recording.as_ref().map(|writer| writer.path().display().to_string()).unwrap_or_default();
-        let (ledger, notes) = if follows { ledger(options) } else { (None, Vec::new()) };
+        let (ledger, notes) = if follows { ledger(options, target.takes_children()) } else { (None, Vec::new()) };
         Ok(Session {
             target,
             sampler: options.sampler(&ProcFs::system())?,
@@ -92,6 +92,9 @@ impl Session {
     pub(crate) fn begin_command(&mut self, command: CommandRun) {
         self.census.begin_command(self.sampler.inherited());
         let begun = self.sampler.begin_last_look();
+        if let Some(ledger) = &mut self.ledger {
+            self.notes.extend(ledger.begin_command());
+        }
         self.command = Some(CommandRun { has_last_look: begun.is_ok(), ..command });
         self.notes.extend(begun.err().map(|why| {
             format!(
@@ -103,6 +106,9 @@ impl Session {
     /// It has been started.
     pub(crate) fn command_has_started(&mut self, pid: u32) {
         self.sampler.command_has_started();
+        if let Some(ledger) = &mut self.ledger {
+            ledger.command_has_started();
+        }
         self.target.adopt(pid);
     }
 
@@ -306,9 +312,9 @@ impl Session {
 }
 
 /// The ledger, where it can be kept here; why not, where it can't.
-fn ledger(options: &SamplingOptions) -> (Option<Ledger>, Vec<String>) {
+fn ledger(options: &SamplingOptions, with_children: bool) -> (Option<Ledger>, Vec<String>) {
     let Some(how) = options.ledger else { return (None, Vec::new()) };
-    match Ledger::attach(ProcFs::system().root(), how) {
+    match Ledger::attach(ProcFs::system().root(), LedgerOptions { with_children, ..how }) {
         Ok(ledger) => (Some(ledger), Vec::new()),
         Err(why) => (
             None,

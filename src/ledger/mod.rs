@@ -187,6 +187,18 @@ impl Ledger {
         notes
     }
 
+    /// Whatever we start from now on is followed from its first moment, until [`Ledger::command_has_started`]. Gives back why not,
+    /// where it can't be.
+    pub fn begin_command(&mut self) -> Option<String> {
+        let begun = self.targets.adopt_ourselves(&self.hooks);
+        begun.err().map(|error| format!("what the command opens in its first moments can't be seen: {error}"))
+    }
+
+    /// What we start from now on is not followed.
+    pub fn command_has_started(&mut self) {
+        self.targets.forget_ourselves(&self.hooks);
+    }
+
     /// Adds to a snapshot what is known of it, `now`.
     pub fn attend(&mut self, snapshot: &mut Snapshot, now: Timestamp) {
         self.clock = Clock::at(now);

@@ -41,8 +41,13 @@ pub(super) struct Stacks {
 impl Stacks {
     /// Takes in the stacks that the kernel has copied since the last call.
     pub(super) fn take(&mut self, hooks: &mut Hooks, targets: &mut Targets) {
+        let mut taken = Vec::new();
         while let Some(record) = hooks.stacks.next() {
             let Some((path, tgid, raw)) = records::stack(record) else { continue };
+            targets.glance(hooks, tgid, &raw);
+            taken.push((path, tgid, raw));
+        }
+        for (path, tgid, raw) in taken {
             if self.by_path.len() >= PATHS_MAX {
                 self.by_path.clear();
             }

@@ -68,12 +68,21 @@ pub(super) struct Targets {
     known: HashSet<ProcessId>,
     /// How deep our pid namespace lies below the machine's own.
     level: u32,
+    /// Our own number there, while we start a command.
+    ourselves: Option<u32>,
 }
 
 impl Targets {
     /// None yet.
     pub(super) fn new(proc: &Path, scope: Scope) -> Self {
-        Targets { proc: proc.to_owned(), scope, watched: HashMap::new(), known: HashSet::new(), level: 0 }
+        Targets {
+            proc: proc.to_owned(),
+            scope,
+            watched: HashMap::new(),
+            known: HashSet::new(),
+            level: 0,
+            ourselves: None,
+        }
     }
 
     /// Has the kernel watch these processes from now on, and no others. Gives back what could not be, and the pids of those that
@@ -108,6 +117,27 @@ impl Targets {
         Ok(())
     }
 
+    /// Has the kernel's side take us for a target, so that what we start is one from its first moment on.
+    pub(super) fn adopt_ourselves(&mut self, hooks: &Hooks) -> io::Result<()> {
+        let ourselves = threads::of_process(hooks, std::process::id())?;
+        let ourselves = ourselves.first().ok_or(io::ErrorKind::NotFound)?;
+        self.level = ourselves.level;
+        let mut value = [0; TARGET_BYTES];
+        value[..4].copy_from_slice(&(self.flags(hooks) | WITH_CHILDREN).to_ne_bytes());
+        value[4..8].copy_from_slice(&KEY_WORDS_MAX.to_ne_bytes());
+        value[8..12].copy_from_slice(&self.level.to_ne_bytes());
+        self.ourselves = Some(ourselves.tgid);
+        hooks.targets.update(&ourselves.tgid, &value)
+    }
+
+    /// We are none any more.
+    pub(super) fn forget_ourselves(&mut self, hooks: &Hooks) {
+        if let Some(tgid) = self.ourselves.take() {
+            // It fails only where there is nothing to take out.
+            let _ = hooks.targets.delete(&tgid);
+        }
+    }
+
     /// The process of that number.
     pub(super) fn get(&self, tgid: u32) -> Option<&Watched> {
         self.watched.get(&tgid)
@@ -139,6 +169,16 @@ impl Targets {
     pub(super) fn has_ended(&mut self, tgid: u32) {
         if let Some(it) = self.watched.get_mut(&tgid) {
             it.runs = false;
+        }
+    }
+
+    /// Takes in what a stack tells of its runtime, before it is looked at: each that comes without it is poorer.
+    pub(super) fn glance(&mut self, hooks: &Hooks, tgid: u32, raw: &RawStack) {
+        let Some(it) = self.watched.get_mut(&tgid).filter(|it| it.runs) else { return };
+        let Some(runtime) = &mut it.runtime else { return };
+        runtime.weave(&it.process, raw, Vec::new());
+        if runtime.has_news() {
+            self.tell(hooks, tgid);
         }
     }
 
@@ -192,15 +232,19 @@ impl Targets {
         let _ = hooks.targets.delete(&tgid);
     }
 
+    /// Those of any target.
+    fn flags(&self, hooks: &Hooks) -> u32 {
+        let flag = |flag, is_set: bool| if is_set { flag } else { 0 };
+        flag(BY_CALLS, self.scope.by_calls)
+            | flag(SENDS_BY_CALLS, hooks.sends_by_calls)
+            | flag(WITH_CHILDREN, self.scope.with_children)
+    }
+
     /// `struct target`.
     fn value(&self, hooks: &Hooks, it: &Watched) -> [u8; TARGET_BYTES] {
         let mut value = [0; TARGET_BYTES];
         let mut put = |at: usize, bytes: &[u8]| value[at..at + bytes.len()].copy_from_slice(bytes);
-        let flag = |flag, is_set: bool| if is_set { flag } else { 0 };
-        let flags = flag(BY_CALLS, self.scope.by_calls)
-            | flag(SENDS_BY_CALLS, hooks.sends_by_calls)
-            | flag(WITH_CHILDREN, self.scope.with_children);
-        put(0, &flags.to_ne_bytes());
+        put(0, &self.flags(hooks).to_ne_bytes());
         put(4, &it.key_words.to_ne_bytes());
         put(8, &self.level.to_ne_bytes());
         let program = std::fs::read_link(self.proc.join(it.id.pid.to_string()).join("exe")).ok();

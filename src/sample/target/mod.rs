@@ -56,6 +56,11 @@ impl TargetProcesses {
         Ok(target)
     }
 
+    /// True where processes that these start belong to it too, or may.
+    pub fn takes_children(&self) -> bool {
+        self.children || self.search.is_some()
+    }
+
     /// True where none runs now.
     pub fn is_empty(&self) -> bool {
         self.members.is_empty()
