@@ -45,6 +45,7 @@ typedef __s64 s64;
 #define FMODE_WRITE 2
 #define ANON_INODE_FS_MAGIC 0x09041934
 #define UNIX_PATH_MAX 108
+#define AT_FDCWD -100
 
 /* What a program of an iterator is called with: fixed, the verifier's own. */
 struct bpf_iter_meta {

@@ -426,18 +426,32 @@ static __always_inline struct sock *sock_of_file(struct file *file)
 	return BPF_CORE_READ(socket, sk);
 }
 
-__noinline u32 made(struct target *target, u32 fd, u32 how)
+/* The path as it was asked for: the kernel's own would have to be put together. One that is cut off says nothing. */
+static __always_inline void put_path(struct opening *opening, struct pt_regs *registers, u32 call)
+{
+	void *path = (void *)(call == OPENS ? registers->di : registers->si);
+
+	opening->folder = call == OPENS ? AT_FDCWD : (s32)registers->di;
+	if (bpf_probe_read_user_str(opening->path, sizeof(opening->path), path) >= (long)sizeof(opening->path))
+		opening->path[0] = 0;
+}
+
+__noinline u32 made(struct target *target, u32 fd, u32 how, u32 call)
 {
 	struct file *file = file_of(fd);
 
-	if (!file)
+	if (!file || !target)
 		return 0;
 	struct sock *sk = sock_of_file(file);
 	u64 object = sk ? (u64)sk : (u64)file;
 	struct opening opening = { .fd = fd, .how = how, .kind = kind_of_file(file) };
+	struct pt_regs *registers = (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
 	opening.inode = BPF_CORE_READ(file, f_inode, i_ino);
+	opening.type = registers->orig_ax;
 	if (sk)
 		put_protocol(&opening, sk);
+	else if (call == OPENS || call == OPENS_AT)
+		put_path(&opening, registers, call);
 	opens(target, &object, &opening);
 	return 0;
 }
@@ -448,8 +462,8 @@ static __always_inline void made_two(struct target *target, u64 where)
 
 	if (bpf_probe_read_user(fds, sizeof(fds), (void *)where))
 		return;
-	made(target, fds[0], CREATED);
-	made(target, fds[1], CREATED);
+	made(target, fds[0], CREATED, CREATES);
+	made(target, fds[1], CREATED, CREATES);
 }
 
 __noinline u32 sent_by_call(struct target *target, u32 fd, u32 length)
@@ -477,10 +491,10 @@ int leaves(u64 *ctx)
 	struct target *target = target_now(&tgid);
 	if (!target)
 		return 0;
-	if (call == CREATES)
-		made(target, result, CREATED);
+	if (call == CREATES || call == OPENS || call == OPENS_AT)
+		made(target, result, CREATED, call);
 	else if (call == ACCEPTS)
-		made(target, result, ACCEPTED);
+		made(target, result, ACCEPTED, call);
 	else if (call == CREATES_PIPE)
 		made_two(target, registers->di);
 	else if (call == CREATES_PAIR)

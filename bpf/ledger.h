@@ -16,11 +16,14 @@
 #define PREPARED 64
 #define CALLS_MAX 512
 #define THREAD_BYTES 16
+#define PATH_BYTES 104
 
 /* What a system call does, by its number: src/ledger/calls.rs fills the table. */
 enum call {
 	NO_CALL,
 	CREATES,       /* gives a descriptor */
+	OPENS,         /* of the path that is its first argument */
+	OPENS_AT,      /* of its second, from the folder that is its first */
 	CREATES_PIPE,  /* writes two to where its first argument points */
 	CREATES_PAIR,  /* to where its fourth does */
 	ACCEPTS,
@@ -78,9 +81,10 @@ struct opening {
 	u8 how;
 	u8 kind;
 	u16 family;
-	u16 type;
+	u16 type; /* of what is no socket: the number of the system call that made it */
 	u16 protocol;
-	u32 unused;
+	s32 folder; /* the descriptor that a relative path begins at */
+	char path[PATH_BYTES]; /* of a file, as it was asked for; empty: unknown */
 };
 
 struct message {

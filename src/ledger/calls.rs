@@ -1,5 +1,7 @@
 //! What the system calls do that the ledger hooks.
 
+use crate::model::Kind;
+
 /// How many numbers the kernel's side knows: `CALLS_MAX` in `bpf/ledger.h`.
 const CALLS_MAX: usize = 512;
 
@@ -8,6 +10,8 @@ const CALLS_MAX: usize = 512;
 #[repr(u8)]
 enum Call {
     Creates = 1,
+    Opens,
+    OpensAt,
     CreatesPipe,
     CreatesPair,
     Accepts,
@@ -19,6 +23,32 @@ enum Call {
     SendsMessage,
     SendsMessages,
     SendsFile,
+}
+
+/// What an anonymous inode is, by the number of the call that made it.
+pub(super) fn kind(number: u16) -> Kind {
+    match libc::c_long::from(number) {
+        libc::SYS_inotify_init1 => Kind::Inotify,
+        libc::SYS_fanotify_init => Kind::Fanotify,
+        libc::SYS_eventfd2 => Kind::Eventfd,
+        libc::SYS_epoll_create1 => Kind::Epoll,
+        libc::SYS_signalfd4 => Kind::Signalfd,
+        libc::SYS_timerfd_create => Kind::Timerfd,
+        libc::SYS_memfd_create | libc::SYS_memfd_secret => Kind::Memfd,
+        libc::SYS_userfaultfd => Kind::Userfaultfd,
+        libc::SYS_perf_event_open => Kind::PerfEvent,
+        libc::SYS_io_uring_setup => Kind::IoUring,
+        libc::SYS_pidfd_open => Kind::Pidfd,
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_inotify_init => Kind::Inotify,
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_eventfd => Kind::Eventfd,
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_epoll_create => Kind::Epoll,
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_signalfd => Kind::Signalfd,
+        _ => Kind::Other,
+    }
 }
 
 /// Where a call that this machine lacks would stand.
@@ -43,14 +73,10 @@ const OLD: [libc::c_long; 9] = [NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, 
 pub(super) fn table() -> [u8; CALLS_MAX] {
     let [open, creat, pipe, dup2, signalfd, eventfd, epoll_create, inotify_init, sendfile] = OLD;
     let creates = [
-        open,
-        creat,
         signalfd,
         eventfd,
         epoll_create,
         inotify_init,
-        libc::SYS_openat,
-        libc::SYS_openat2,
         libc::SYS_open_by_handle_at,
         libc::SYS_open_tree,
         libc::SYS_socket,
@@ -68,6 +94,10 @@ pub(super) fn table() -> [u8; CALLS_MAX] {
         libc::SYS_pidfd_open,
     ];
     let others = [
+        (open, Call::Opens),
+        (creat, Call::Opens),
+        (libc::SYS_openat, Call::OpensAt),
+        (libc::SYS_openat2, Call::OpensAt),
         (pipe, Call::CreatesPipe),
         (libc::SYS_pipe2, Call::CreatesPipe),
         (libc::SYS_socketpair, Call::CreatesPair),

@@ -75,6 +75,7 @@ impl Ledger {
         resource.inode = Some(opening.inode);
         resource.ipv6 = opening.is_ipv6;
         (resource.local, resource.remote) = (remains.local, remains.remote);
+        resource.name = opening.path.as_ref().and_then(|(folder, path)| self.paths.whole(process.pid, *folder, path));
         resource.activity = Activity {
             bytes_sent: remains.bytes.map(|bytes| bytes.0),
             bytes_received: remains.bytes.map(|bytes| bytes.1),

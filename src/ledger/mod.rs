@@ -16,6 +16,7 @@ mod calls;
 mod endings;
 mod hooks;
 mod message;
+mod paths;
 mod process;
 mod raw;
 mod records;
@@ -36,6 +37,7 @@ use crate::model::{
     Address, Identity, Kind, LastUse, ProcessId, Snapshot, Stack, StackKey, Timestamp, Use, Whereabouts,
 };
 use hooks::Hooks;
+use paths::Paths;
 use records::{Opening, Who};
 use rustix::time::{ClockId, clock_gettime};
 use stacks::Stacks;
@@ -106,6 +108,7 @@ pub struct Ledger {
     targets: Targets,
     stacks: Stacks,
     tls: Tls,
+    paths: Paths,
     options: LedgerOptions,
     /// What is open, as the snapshots have it.
     known: HashMap<Identity, Known>,
@@ -156,6 +159,7 @@ impl Ledger {
             hooks,
             stacks: Stacks::default(),
             tls: Tls::default(),
+            paths: Paths::new(proc),
             options,
             known: HashMap::new(),
             by_object: HashMap::new(),

@@ -6,7 +6,7 @@ use crate::model::{Address, Kind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// `struct opening`, `struct use`, `struct prepared`, `struct thread`.
-pub(super) const OPENING_BYTES: usize = 64;
+pub(super) const OPENING_BYTES: usize = PATH_AT + PATH_BYTES;
 pub(super) const USE_BYTES: usize = MESSAGES_AT + MESSAGES * MESSAGE_BYTES;
 pub(super) const PREPARED_BYTES: usize = 16 + PAYLOAD_BYTES;
 pub(super) const THREAD_BYTES: usize = 96;
@@ -18,7 +18,11 @@ const MESSAGES_AT: usize = 56;
 const MESSAGE_BYTES: usize = 16 + PAYLOAD_BYTES;
 const PAYLOAD_BYTES: usize = 512;
 const TOLD_BYTES: usize = 16;
-const ENDED_BYTES: usize = 192;
+const ENDED_BYTES: usize = ENDED_AFTER + 104;
+/// Where in `struct ended` the last use stands, behind the opening.
+const ENDED_AFTER: usize = 24 + OPENING_BYTES;
+const PATH_AT: usize = 64;
+const PATH_BYTES: usize = 104;
 const ENDED_WITH_MESSAGES_BYTES: usize = 8 + ENDED_BYTES + MESSAGES * MESSAGE_BYTES;
 const STACK_AT: usize = TAKEN_AT + super::raw::RUNTIME_BYTES_MAX;
 const TAKEN_AT: usize = 48;
@@ -71,7 +75,7 @@ pub(super) enum How {
 }
 
 /// `struct opening`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Opening {
     /// Of the socket or file: tells one from another at the same address.
     pub inode: u64,
@@ -85,6 +89,8 @@ pub(super) struct Opening {
     pub kind: Kind,
     /// True for IPv6.
     pub is_ipv6: bool,
+    /// A file's path as it was asked for, and the descriptor of the folder that a relative one begins at.
+    pub path: Option<(i32, String)>,
 }
 
 impl Opening {
@@ -107,6 +113,9 @@ impl Opening {
             how,
             kind: kind(bytes[place + 53], family, u16_at(bytes, place + 56), u16_at(bytes, place + 58)),
             is_ipv6: family == AF_INET6,
+            path: Some(text(&bytes[place + PATH_AT..place + PATH_AT + PATH_BYTES]))
+                .filter(|path| !path.is_empty())
+                .map(|path| (u32_at(bytes, place + 60).cast_signed(), path)),
         }
     }
 }
@@ -231,30 +240,32 @@ pub(super) fn told(bytes: &[u8]) -> Option<Told> {
 
 fn ended(bytes: &[u8]) -> Option<Ended> {
     let fixed = bytes.get(..ENDED_BYTES)?;
-    let (opening, last_use) = (Opening::from(fixed, 24), Who::new(fixed, 88));
+    let (opening, last_use) = (Opening::from(fixed, 24), Who::new(fixed, ENDED_AFTER));
+    let (is_ipv6, is_tcp) = (opening.is_ipv6, opening.kind == Kind::Tcp);
     let address = |place: usize, port: usize| {
-        let ip = match opening.is_ipv6 {
+        let ip = match is_ipv6 {
             false => IpAddr::V4(Ipv4Addr::from(at::<4>(fixed, place))),
             true => IpAddr::V6(Ipv6Addr::from(at::<16>(fixed, place))),
         };
         let port = u16_at(fixed, port);
         (port != 0).then(|| Address::inet(ip, port))
     };
-    let messages = if fixed[136] == 1 { bytes.get(ENDED_BYTES..ENDED_WITH_MESSAGES_BYTES) } else { None };
+    let messages = if fixed[ENDED_AFTER + 48] == 1 { bytes.get(ENDED_BYTES..ENDED_WITH_MESSAGES_BYTES) } else { None };
     Some(Ended {
         at: u64_at(fixed, 8),
         object: u64_at(fixed, 16),
         opening,
         last_use: (last_use.at != 0).then_some(last_use),
         prepared: messages.map_or(0, |messages| u64_at(messages, 0) as u32),
-        writes: messages.map(|messages| writes(&messages[8..], u32_at(fixed, 128))).unwrap_or_default(),
-        local: address(144, 132),
-        remote: address(160, 134),
-        bytes: (opening.kind == Kind::Tcp).then(|| (u64_at(fixed, 176), u64_at(fixed, 184))),
+        writes: messages.map(|messages| writes(&messages[8..], u32_at(fixed, ENDED_AFTER + 40))).unwrap_or_default(),
+        local: address(ENDED_AFTER + 56, ENDED_AFTER + 44),
+        remote: address(ENDED_AFTER + 72, ENDED_AFTER + 46),
+        bytes: is_tcp.then(|| (u64_at(fixed, ENDED_AFTER + 88), u64_at(fixed, ENDED_AFTER + 96))),
     })
 }
 
-/// What is behind a closed descriptor: `enum kind` in `bpf/file.h`, and of a socket its protocol.
+/// What is behind a closed descriptor: `enum kind` in `bpf/file.h`; of a socket its protocol, of what has no type the call
+/// that made it.
 fn kind(kind: u8, family: u16, socket_type: u16, protocol: u16) -> Kind {
     match (kind, family, protocol) {
         (1, AF_UNIX, _) => Kind::Unix,
@@ -266,7 +277,7 @@ fn kind(kind: u8, family: u16, socket_type: u16, protocol: u16) -> Kind {
         (4, ..) => Kind::CharDevice,
         (5, ..) => Kind::BlockDevice,
         (6, ..) => Kind::Pipe,
-        _ => Kind::Other,
+        _ => super::calls::kind(socket_type),
     }
 }
 
