@@ -56,11 +56,11 @@ impl Ledger {
         let messages = self.messages(&said);
         let last_use = ended.last_use.map(|who| LastUse { by: self.by(who), messages, whereabouts: None });
         let Ended { at, object, opening, local, remote, bytes, .. } = ended;
-        self.close(object, opening, at, Remains { local, remote, bytes, last_use }, snapshot);
+        self.close(object, &opening, at, Remains { local, remote, bytes, last_use }, snapshot);
     }
 
     /// Tells a closing: of what the snapshots know, or of what passed between two of them.
-    fn close(&mut self, object: u64, opening: Opening, at: u64, remains: Remains, snapshot: &mut Snapshot) {
+    fn close(&mut self, object: u64, opening: &Opening, at: u64, remains: Remains, snapshot: &mut Snapshot) {
         let closed = self.clock.moment(at);
         let known = self.by_object.get(&object).and_then(|identity| self.known.get(identity));
         if let Some(known) = known.filter(|known| known.inode == opening.inode) {
@@ -105,7 +105,7 @@ impl Ledger {
             let closed = due.iter().find(|(tgid, at)| *tgid == opening.by.tgid && *at > opening.by.at);
             if let Some((_, at)) = closed {
                 self.forget(object, opening.inode);
-                self.close(object, opening, *at, Remains::default(), snapshot);
+                self.close(object, &opening, *at, Remains::default(), snapshot);
             }
         }
     }

@@ -10,8 +10,6 @@
 //! - `message`: what was said on a connection, from the bytes that were written.
 //! - `threads`: where the last user's thread is now.
 
-#![allow(dead_code, reason = "until the session drives it")]
-
 mod calls;
 mod endings;
 mod hooks;
