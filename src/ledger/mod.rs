@@ -9,6 +9,7 @@
 //! - `stacks`: each stack once, by the key of its path.
 //! - `message`: what was said on a connection, from the bytes that were written.
 //! - `threads`: where the last user's thread is now.
+//! - `probe`: whether all of this can be done here.
 
 #![allow(dead_code, reason = "until the session drives it")]
 
@@ -16,6 +17,7 @@ mod calls;
 mod endings;
 mod hooks;
 mod message;
+mod probe;
 mod process;
 mod raw;
 mod records;
@@ -30,6 +32,7 @@ mod uses;
 mod whereabouts;
 
 pub use hooks::SendHook;
+pub use probe::probe;
 
 use crate::bpf::Unavailable;
 use crate::model::{

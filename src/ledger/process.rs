@@ -174,6 +174,11 @@ impl Process {
         Ok(file)
     }
 
+    /// Its root, as we reach it. Links below it that begin with `/` lead to ours.
+    pub(super) fn root(&self) -> PathBuf {
+        self.folder.join("root")
+    }
+
     /// Opens a file by its path in the process' own root.
     ///
     /// # Errors

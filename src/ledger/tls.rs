@@ -6,6 +6,7 @@
 
 use super::process::{Mapping, Process};
 use super::runtime::go;
+use super::symbols::elf;
 use super::unwind::Natives;
 use crate::bpf::{Object, attach_to_instruction};
 use std::collections::{HashMap, HashSet};
@@ -13,6 +14,7 @@ use std::ffi::CString;
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
 
 /// Functions that are handed a connection, the bytes and their number: OpenSSL and what has come of it, GnuTLS, Mbed TLS, wolfSSL,
 /// s2n. None of them calls another.
@@ -23,7 +25,7 @@ const FUNCTIONS: [&str; 6] =
 const GO_FUNCTION: &str = "crypto/tls.(*Conn).Write";
 
 /// Its number is that of the kernel's kind of event.
-const KIND: &str = "/sys/bus/event_source/devices/uprobe/type";
+pub(super) const KIND: &str = "/sys/bus/event_source/devices/uprobe/type";
 
 /// A mapped file: device and inode.
 type FileKey = (String, u64);
@@ -103,6 +105,34 @@ impl Tls {
             _ => error.to_string(),
         })
     }
+}
+
+/// The paths of those files of a process that would be looked into.
+pub(super) fn seen(process: &Process, natives: &mut Natives) -> Vec<String> {
+    let go = go::entry_of(process, GO_FUNCTION);
+    let has = |mapping: &&Mapping| !places(process, natives, mapping, go).is_empty();
+    files(process).into_iter().map(|(_, mapping)| mapping).filter(has).map(|mapping| mapping.path.clone()).collect()
+}
+
+/// Whether the kernel lets us look at an instruction: tried on our own first one, which has been run and won't be again.
+pub(super) fn try_on_ourselves(proc: &Path, object: &Object) -> Result<(), String> {
+    let ours = Process::open(proc, std::process::id()).map_err(|error| error.to_string())?;
+    let program = fs::read_link(proc.join("self/exe")).map_err(|error| error.to_string())?;
+    let program = program.to_string_lossy();
+    let mapping = ours.mappings().iter().find(|mapping| mapping.is_executable && mapping.path == program);
+    let mapping = mapping.ok_or_else(|| format!("{program} is not among our mappings"))?;
+    let entry = entry(&ours, mapping).ok_or_else(|| format!("{program} has no first instruction"))?;
+    Tls::default().look_at(&ours, mapping, entry, Language::C, object).map(drop)
+}
+
+/// Where in its file a program begins.
+fn entry(process: &Process, mapping: &Mapping) -> Option<u64> {
+    let source = elf::source(process.file(mapping).ok()?);
+    let elf = elf::parse(&source)?;
+    let address = object::Object::entry(&elf);
+    let segments = elf::segments(&elf);
+    let segment = segments.iter().find(|it| address.wrapping_sub(it.address) < it.file_bytes)?;
+    Some(address - segment.address + segment.offset)
 }
 
 impl Programs {
