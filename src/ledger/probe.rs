@@ -103,6 +103,15 @@ impl Prober<'_> {
         lacks
     }
 
+    /// The same of uprobes, which take `CAP_SYS_ADMIN` (`perf_uprobe_event_init` in `kernel/events/core.c`): that is enough for BPF.
+    fn lacks_for_uprobes(&self) -> Vec<Lack> {
+        let has_both = [Lack::Capability(Capability::Bpf), Lack::Capability(Capability::Perfmon)];
+        let mut lacks = self.lacks();
+        lacks.retain(|lack| !has_both.contains(lack));
+        lacks.extend(self.setting.lacking(&[Capability::SysAdmin]));
+        lacks
+    }
+
     /// Why there is no ledger of it; `None` where there can be one.
     fn why_not(&self) -> Option<String> {
         match (&self.hooks, &self.process) {
@@ -139,27 +148,30 @@ impl Prober<'_> {
         let source = Source::Encrypted;
         let hooks = match (&self.hooks, self.why_not()) {
             (Ok(hooks), None) => hooks,
-            (_, why) => return Probe::missing(source, why.unwrap_or_default(), self.lacks()),
+            (_, why) => return Probe::missing(source, why.unwrap_or_default(), self.lacks_for_uprobes()),
         };
-        if let Err(why) = tls::try_on_ourselves(self.proc, &hooks.object) {
-            let has_uprobes = Path::new(tls::KIND).exists();
-            return Probe::missing(source, why, if has_uprobes { Vec::new() } else { vec![Lack::Uprobes] });
+        if let Err(refused) = tls::try_on_ourselves(&hooks.object) {
+            let lacks = match refused.is_permission {
+                true => self.setting.lacking(&[Capability::SysAdmin]),
+                false if !Path::new(tls::KIND).exists() => vec![Lack::Uprobes],
+                false => Vec::new(),
+            };
+            return Probe::missing(source, refused.why, lacks);
         }
         let trap = "a trap in the library's code while we watch, the one thing of a target that is changed";
         let Some(target) = target else {
             return Probe::found(source, format!("by uprobes, where OpenSSL and its like write: {trap}"));
         };
         let libraries = tls::seen(target.process, &mut Natives::default());
-        let names: Vec<&str> = libraries.iter().map(|path| file_name(path)).collect();
-        if target.other.is_some_and(|(name, _)| name == "Java") {
-            return Probe::partly(source, "Java's own is not seen: no function of its own writes", Vec::new());
-        }
-        match names.as_slice() {
-            [] => Probe::found(
-                source,
-                "by uprobes; nothing is mapped now that they could look into, as OpenSSL; rustls' is not seen",
-            ),
-            names => Probe::found(source, format!("by uprobes in {}: {trap}", names.join(", "))),
+        let libraries: Vec<&str> = libraries.iter().map(|path| file_name(path)).collect();
+        let by = match libraries.join(", ") {
+            none if none.is_empty() => "by uprobes; nothing is mapped now that they could look into".to_owned(),
+            libraries => format!("by uprobes in {libraries}: {trap}"),
+        };
+        match target.other {
+            Some(("Java", _)) => Probe::partly(source, format!("{by}; Java's own is not seen"), Vec::new()),
+            _ if libraries.is_empty() => Probe::found(source, format!("{by}, as OpenSSL; rustls' is not seen")),
+            _ => Probe::found(source, by),
         }
     }
 
@@ -196,21 +208,26 @@ impl Prober<'_> {
             Err(why) => return Probe::missing(source, format!("{}: {why}", program.path), Vec::new()),
         };
         let name = file_name(&program.path);
-        let of_program = match (&target.runtime, told.has_lines, told.has_functions) {
-            (Some(runtime), ..) => format!("of {} its runtime tells", runtime.name()),
-            (None, true, _) if told.is_apart => format!("{name}: functions and lines, by a separate debug file"),
-            (None, true, _) => format!("{name}: functions and lines"),
-            (None, false, true) => format!("{name}: functions without lines, for it has no debug information"),
-            (None, false, false) => format!("{name}: neither functions nor lines, for it is stripped"),
+        let of_program = match (told.has_lines, told.has_functions) {
+            _ if target.runtime.is_some() => "its runtime tells those of its own code".to_owned(),
+            _ if target.other.is_some() => format!("{name} is an interpreter: of your own code it has none"),
+            (true, _) if told.is_apart => format!("{name}: functions and lines, by a separate debug file"),
+            (true, _) => format!("{name}: functions and lines"),
+            (false, true) => format!("{name}: functions without lines, for it has no debug information"),
+            (false, false) => format!("{name}: neither functions nor lines, for it is stripped"),
         };
-        let unwound = if told.has_unwind_tables || target.runtime.is_some() {
+        let unwound = if told.has_unwind_tables || target.runtime.is_some() || target.other.is_some() {
             ""
         } else {
             "; no unwind tables: its callers by frame pointers, which -fno-omit-frame-pointer keeps"
         };
         let why = format!("{of_program}{unwound}; {}", libraries.words());
+        // An interpreter's own lines are nobody's own.
         if target.runtime.is_some() {
             return Probe::found(source, why);
+        }
+        if target.other.is_some() {
+            return Probe::missing(source, why, Vec::new());
         }
         let mut without: Vec<&str> = libraries.without_lines.iter().map(String::as_str).collect();
         let paths: Vec<&str> = without.iter().copied().chain([program.path.as_str()]).collect();

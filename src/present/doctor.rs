@@ -258,6 +258,10 @@ fn remedies(diagnosis: &Diagnosis, lacks: &[Lack]) -> Vec<Remedy> {
         // Whatever we were given here would count in this namespace only.
         remedies.push(Remedy { place: "host", command: on_the_host(diagnosis) });
     } else if !wanted.is_empty() {
+        if wanted.contains(&Capability::SysAdmin) {
+            // It has both.
+            wanted.retain(|it| !matches!(it, Capability::Perfmon | Capability::Bpf));
+        }
         remedies.extend(capability_remedies(diagnosis, &wanted));
     }
     remedies
@@ -267,7 +271,7 @@ fn remedies(diagnosis: &Diagnosis, lacks: &[Lack]) -> Vec<Remedy> {
 fn with_lines(path: &str, package: Option<&str>) -> String {
     match package {
         Some(package) => format!("sudo apt install {package}-dbgsym  # from the distribution's debug archive"),
-        None => format!("# build {path} with -g and don't strip it, or put its debug file below /usr/lib/debug"),
+        None => format!("# build {path} with -g, not stripped, or put its debug file below /usr/lib/debug"),
     }
 }
 
@@ -413,6 +417,36 @@ mod tests {
         it.setting.user_namespace = true;
         it.probes[0].lacks = vec![Lack::UserNamespace];
         assert!(told(&it)[0].starts_with("host: sudo unclosed doctor"));
+    }
+
+    #[test]
+    fn lines_are_mended_by_a_package_or_a_build() {
+        let mut it = stranger();
+        let lack = |package: Option<&str>| Lack::DebugInformation {
+            path: "/usr/bin/app".into(),
+            package: package.map(str::to_owned),
+        };
+        it.probes[0].lacks = vec![lack(Some("app-server"))];
+        assert!(told(&it)[0].starts_with("program: sudo apt install app-server-dbgsym "), "{:?}", told(&it));
+        it.probes[0].lacks = vec![lack(None)];
+        assert!(told(&it)[0].contains("build /usr/bin/app with -g"), "{:?}", told(&it));
+    }
+
+    #[test]
+    fn one_capability_is_not_asked_for_where_another_has_it() {
+        let mut it = stranger();
+        let all = [Capability::SysAdmin, Capability::Bpf, Capability::Perfmon];
+        it.probes[0].lacks = all.into_iter().map(Lack::Capability).collect();
+        assert_eq!(told(&it), ["here: sudo setcap cap_sys_admin+ep '/opt/a b/unclosed'"]);
+    }
+
+    #[test]
+    fn words_are_wrapped_beside_the_labels_and_none_is_lost() {
+        let words = "one two-three ".repeat(20) + &"x".repeat(120);
+        let lines = wrapped(&words);
+        assert_eq!(lines.join(" "), words);
+        let (long, lines) = lines.split_last().expect("lines");
+        assert!(lines.iter().all(|line| line.len() <= WHY_COLUMNS) && long.len() == 120);
     }
 
     #[test]
