@@ -43,6 +43,7 @@ def main():
     arguments.add_argument("--pairs", type=int, default=7)
     arguments.add_argument("--seconds", type=float, default=2, help="of a window")
     arguments.add_argument("--only", action="append", help="rows whose names contain this, or another one that is given")
+    arguments.add_argument("--flags", default="", help="further ones of the recorder, as `--openers connections`")
     arguments.add_argument("--hooks", action="store_true", help="what each hook takes instead, by the kernel's count")
     typed = arguments.parse_args()
     with contextlib.ExitStack() as until_end:
@@ -115,7 +116,7 @@ class Bench:
     def watching(self, pid):
         """From when the ledger is attached to when it is gone; gives the recorder's own pid."""
         file = self.folder / "bench.unclosed"
-        words = [self.typed.release_binary, "record", "-p", str(pid), "--every", "1s", "--output", file]
+        words = [self.typed.release_binary, "record", "-p", str(pid), "--every", "1s", *self.typed.flags.split(), "--output", file]
         recorder = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         said = next((line for line in recorder.stderr if "Recording to" in line), None)
         assert said, f"{words} did not record"

@@ -101,7 +101,7 @@ __noinline u32 opens(struct target *target, u64 *object, struct opening *opening
 {
 	if (!target || !object || !opening)
 		return 0;
-	put_who(&opening->by, target, bpf_get_current_pid_tgid() >> 32, take_stack(target));
+	put_who(&opening->by, target, bpf_get_current_pid_tgid() >> 32, take_stack(target, 0));
 	if (bpf_map_update_elem(&openings, object, opening, BPF_ANY))
 		lose(OPENINGS);
 	return 0;
@@ -381,7 +381,7 @@ __noinline u32 used(struct target *target, u64 *of, u64 inode, u32 length)
 		use->inode = inode;
 	}
 	struct pt_regs *registers = (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
-	put_who(&use->by, target, bpf_get_current_pid_tgid() >> 32, take_stack(target));
+	put_who(&use->by, target, bpf_get_current_pid_tgid() >> 32, take_stack(target, use->by.path));
 	struct message *message = &use->messages[use->sends++ % MESSAGES];
 	put_message(message, use->by.at, registers, length);
 	reveal(object, inode, message);

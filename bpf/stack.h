@@ -115,10 +115,13 @@ __noinline u64 path_of(struct target *target, struct scratch *scratch, u64 sp, u
 	if (bytes > sizeof(scratch->words))
 		bytes = sizeof(scratch->words);
 	if (bytes && bpf_probe_read_user(scratch->words, bytes, (void *)sp)) {
-		/* The stack ends before: what is left of the page is its own. */
-		bytes = PAGE_BYTES - (sp & (PAGE_BYTES - 1));
-		if (bpf_probe_read_user(scratch->words, bytes & (2 * PAGE_BYTES - 1), (void *)sp))
+		/* The stack ends before: what is left of the page is its own, and the next one may be. */
+		u32 begun = PAGE_BYTES - (sp & (PAGE_BYTES - 1));
+		if (!begun || begun > PAGE_BYTES || bpf_probe_read_user(scratch->words, begun, (void *)sp))
 			return 0;
+		bytes = begun;
+		if (!bpf_probe_read_user((void *)scratch->words + begun, PAGE_BYTES, (void *)sp + begun))
+			bytes += PAGE_BYTES;
 	}
 	for (u32 first = 0; first < KEY_WORDS_MAX; first += KEY_BLOCK) {
 		if (first >= bytes / 8)
@@ -162,8 +165,8 @@ __noinline u32 copy_stack(struct target *target, struct scratch *scratch, u64 ke
 	return true;
 }
 
-/* The key of the path that this thread is on; 0 where it can't be told. */
-__noinline u64 take_stack(struct target *target)
+/* The key of the path that this thread is on; 0 where it can't be told. `last` is one that has been copied for sure. */
+__noinline u64 take_stack(struct target *target, u64 last)
 {
 	u32 only = 0;
 	u8 known = 1;
@@ -176,11 +179,11 @@ __noinline u64 take_stack(struct target *target)
 	/* Two processes may have other code at one address. */
 	key = mix(key, bpf_get_current_pid_tgid() >> 32);
 	key = path_of(target, scratch_now, registers->sp, key);
-	if (!key || bpf_map_lookup_elem(&paths, &key))
+	if (!key || key == last || bpf_map_lookup_elem(&paths, &key))
 		return key;
 	if (!copy_stack(target, scratch_now, key)) {
 		lose(STACKS);
-		return key;
+		return 0;
 	}
 	bpf_map_update_elem(&paths, &key, &known, BPF_ANY);
 	return key;

@@ -5,7 +5,8 @@
  *   the send comes from within the call: the call's return address stands where it stood. Nothing is surer, and the socket is
  *   remembered
  *   the library wrote to memory (asyncio, Node), and the send follows: by the socket that is remembered; else it is the
- *   last that this thread has encrypted, it belongs to no other socket, and the ciphertext is as long as it must be
+ *   last that this thread has encrypted, the only one that waits and belongs to no other socket, and the ciphertext is as
+ *   long as it must be
  * Otherwise it is not known, and said so.
  */
 #pragma once
@@ -33,10 +34,17 @@ struct plaintext {
 	u64 place;   /* of the return address; of a goroutine from its stack's upper end, for stacks move */
 	u64 returns;
 	u32 length;
+	u32 first_length; /* where several were written since the last send, of the first; the last one is kept */
 	u16 kept;
 	u8 is_pending;
 	u8 is_go;
+	u32 unused;
 	u8 bytes[MESSAGE_BYTES];
+};
+
+struct encrypted {
+	u64 last;
+	u64 other; /* one before it that waited for a send, and of which the socket wasn't known; 0: none */
 };
 
 struct tls_of {
@@ -64,7 +72,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);
 	__type(key, struct tls_key);
-	__type(value, u64);
+	__type(value, struct encrypted);
 } encrypted SEC(".maps");
 
 /* By the address of the socket. */
@@ -87,6 +95,23 @@ static __always_inline u64 user_word(u64 at)
 static __always_inline u64 go_stack_high(u64 goroutine)
 {
 	return user_word(goroutine + 8 * GO_STACK_HIGH);
+}
+
+/* Whether a socket that is open has been seen to take this connection's ciphertext. */
+static __always_inline bool is_taken(struct plaintext *kept)
+{
+	struct use *use = bpf_map_lookup_elem(&uses, &kept->object);
+
+	return kept->inode && use && use->inode == kept->inode;
+}
+
+/* What waits for a send of which the socket isn't known, if this writer has written it. */
+static __always_inline struct plaintext *waits(u64 of, struct tls_key *by)
+{
+	struct tls_key key = { of, by->tgid };
+	struct plaintext *kept = of ? bpf_map_lookup_elem(&plaintexts, &key) : NULL;
+
+	return kept && kept->is_pending && kept->writer == by->of && !is_taken(kept) ? kept : NULL;
 }
 
 static __always_inline int keep_plaintext(u64 of, u64 goroutine, u64 sp, u64 from, u64 length)
@@ -113,9 +138,16 @@ static __always_inline int keep_plaintext(u64 of, u64 goroutine, u64 sp, u64 fro
 	kept->place = goroutine ? go_stack_high(goroutine) - sp : sp;
 	kept->returns = user_word(sp);
 	kept->length = length;
+	if (!kept->is_pending)
+		kept->first_length = length;
 	kept->kept = bpf_probe_read_user(kept->bytes, bytes, (void *)from) ? 0 : bytes;
 	kept->is_pending = 1;
-	bpf_map_update_elem(&encrypted, &by, &of, BPF_ANY);
+	struct encrypted now = { of, 0 }, *before = bpf_map_lookup_elem(&encrypted, &by);
+	if (before && before->other != of && waits(before->other, &by))
+		now.other = before->other;
+	else if (before && before->last != of && waits(before->last, &by))
+		now.other = before->last;
+	bpf_map_update_elem(&encrypted, &by, &now, BPF_ANY);
 	return 0;
 }
 
@@ -144,52 +176,61 @@ static __always_inline bool is_within(struct plaintext *kept, struct pt_regs *re
 /* Whether a record of TLS is as long as it must be. */
 static __always_inline bool fits(struct plaintext *kept, u32 record_bytes)
 {
-	if (kept->length >= TLS_RECORD_MAX)
+	if (kept->first_length >= TLS_RECORD_MAX)
 		return record_bytes >= TLS_RECORD_MAX + TLS_ADDED_MIN;
-	return record_bytes - kept->length - TLS_ADDED_MIN <= TLS_ADDED_MAX - TLS_ADDED_MIN;
+	return record_bytes - kept->first_length - TLS_ADDED_MIN <= TLS_ADDED_MAX - TLS_ADDED_MIN;
 }
 
-/* Whether a socket that is open has been seen to take this connection's ciphertext. */
-static __always_inline bool is_taken(struct plaintext *kept)
+/* What the thread that sends, or its goroutine, has encrypted last; `by` becomes which of the two. */
+static __always_inline struct encrypted *encrypted_by(struct pt_regs *registers, struct tls_key *by)
 {
-	struct use *use = bpf_map_lookup_elem(&uses, &kept->object);
-
-	return kept->inode && use && use->inode == kept->inode;
-}
-
-/* What the thread that sends has encrypted last. */
-static __always_inline struct plaintext *encrypted_last(struct pt_regs *registers, struct tls_key *key)
-{
-	struct tls_key by = { (u32)bpf_get_current_pid_tgid(), key->tgid };
-	u64 *of = bpf_map_lookup_elem(&encrypted, &by);
-
-	if (!of) {
-		/* In Go this register holds the goroutine. */
-		by.of = registers->r14;
-		of = bpf_map_lookup_elem(&encrypted, &by);
-	}
-	if (!of)
-		return NULL;
-	key->of = *of;
-	struct plaintext *kept = bpf_map_lookup_elem(&plaintexts, key);
-	return kept && kept->writer == by.of ? kept : NULL;
+	by->of = (u32)bpf_get_current_pid_tgid();
+	struct encrypted *it = bpf_map_lookup_elem(&encrypted, by);
+	if (it)
+		return it;
+	/* In Go this register holds the goroutine. */
+	by->of = registers->r14;
+	return bpf_map_lookup_elem(&encrypted, by);
 }
 
 static __always_inline struct plaintext *plaintext_of(u64 object, u64 inode, u32 record_bytes)
 {
 	struct pt_regs *registers = (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
-	struct tls_key key = { 0, bpf_get_current_pid_tgid() >> 32 };
-	struct plaintext *last = encrypted_last(registers, &key);
+	struct tls_key key = { 0, bpf_get_current_pid_tgid() >> 32 }, by = key;
+	struct encrypted *it = encrypted_by(registers, &by);
 	struct tls_of *known = bpf_map_lookup_elem(&tls_of, &object);
-	bool is_surely = last && is_within(last, registers);
+	struct plaintext *last = NULL;
+	bool is_surely = false;
 
+	if (it) {
+		key.of = it->last;
+		last = bpf_map_lookup_elem(&plaintexts, &key);
+		if (last && last->writer != by.of)
+			last = NULL;
+		is_surely = last && is_within(last, registers);
+	}
 	if (!is_surely && known && known->inode == inode) {
 		key.of = known->of;
 		struct plaintext *kept = bpf_map_lookup_elem(&plaintexts, &key);
-		return kept && kept->is_pending && kept->inode == inode && fits(kept, record_bytes) ? kept : NULL;
-	}
-	if (!last || (!is_surely && (!last->is_pending || is_taken(last) || !fits(last, record_bytes))))
+		if (!kept || !kept->is_pending || kept->inode != inode)
+			return NULL;
+		if (fits(kept, record_bytes))
+			return kept;
+		kept->is_pending = 0;
 		return NULL;
+	}
+	if (!it || !last)
+		return NULL;
+	if (!is_surely) {
+		struct plaintext *other = waits(it->other, &by);
+		if (other) {
+			/* It may be either's; neither is sure any more. */
+			other->is_pending = 0;
+			last->is_pending = 0;
+		}
+		if (!last->is_pending || is_taken(last) || !fits(last, record_bytes))
+			return NULL;
+	}
 	struct tls_of now = { inode, key.of };
 	bpf_map_update_elem(&tls_of, &object, &now, BPF_ANY);
 	last->object = object;

@@ -226,19 +226,21 @@ impl Targets {
     }
 }
 
-/// Where the code of a process is, each from a first byte to the one after the last.
+/// Where the code of a process is that tells its paths apart, each from a first byte to the one after the last.
 struct Code {
     main: (u64, u64),
     /// In their order, at most [`CODE_MAX`]: neighbours that are nearest are taken together.
     libraries: Vec<(u64, u64)>,
 }
 
+/// Libraries of the system are left out: what calls them differs, and looking for their addresses takes most of a hook's time.
 fn code_of(process: &Process, program: Option<&str>) -> Code {
     let executable = process.mappings().iter().filter(|it| it.is_executable);
     let (of_main, others): (Vec<_>, Vec<_>) = executable.partition(|it| Some(it.path.as_str()) == program);
     let start = of_main.iter().map(|it| it.start).min().unwrap_or(0);
     let end = of_main.iter().map(|it| it.end).max().unwrap_or(start);
-    let mut libraries: Vec<(u64, u64)> = others.iter().map(|it| (it.start, it.end)).collect();
+    let others = others.iter().filter(|it| !is_of_the_system(&it.path));
+    let mut libraries: Vec<(u64, u64)> = others.map(|it| (it.start, it.end)).collect();
     libraries.sort_unstable();
     while libraries.len() > CODE_MAX {
         let gap = |place: &usize| libraries[*place + 1].0 - libraries[*place].1;
@@ -247,6 +249,12 @@ fn code_of(process: &Process, program: Option<&str>) -> Code {
         libraries.remove(nearest + 1);
     }
     Code { main: (start, end), libraries }
+}
+
+/// True for what a system's packages install, and for what the kernel maps.
+fn is_of_the_system(path: &str) -> bool {
+    const FOLDERS: [&str; 6] = ["/lib/", "/lib64/", "/usr/lib/", "/usr/lib64/", "/usr/libexec/", "["];
+    FOLDERS.iter().any(|folder| path.starts_with(folder))
 }
 
 /// True where a thread is of this process, and not of one that has its pid by now.

@@ -2,45 +2,54 @@
 
 use super::elf::{self, Elf};
 use super::name::demangle;
+use super::pages::{Piece, Section};
 use crate::model::{Frame, Via};
 use addr2line::Context;
-use gimli::{EndianArcSlice, LittleEndian};
-use std::cell::Cell;
+use gimli::SectionId;
+use object::Object;
 use std::fmt;
 use std::sync::Arc;
 
-/// A piece of a section. All that run Linux on x86-64 and aarch64 put the low byte first.
-type Piece = EndianArcSlice<LittleEndian>;
+/// Where variables are and what macros say: nobody asks, and where it is compressed it would take half of the memory.
+const UNREAD: [SectionId; 6] = [
+    SectionId::DebugLoc,
+    SectionId::DebugLocLists,
+    SectionId::DebugMacinfo,
+    SectionId::DebugMacro,
+    SectionId::DebugNames,
+    SectionId::DebugTypes,
+];
 
 /// The debug information of one file.
 pub(super) struct Dwarf {
     context: Context<Piece>,
-    cost_bytes: usize,
+    sections: Vec<Arc<Section>>,
 }
 
 impl fmt::Debug for Dwarf {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(to, "Dwarf of {} bytes", self.cost_bytes)
+        write!(to, "Dwarf of {} bytes", self.cost_bytes())
     }
 }
 
 impl Dwarf {
     /// Reads it, with the file that holds what several have in common (`.gnu_debugaltlink`); `None` where there is none.
     pub(super) fn read(elf: &Elf<'_>, common: Option<&Elf<'_>>) -> Option<Dwarf> {
-        elf::section(elf, ".debug_info")?;
-        let cost_bytes = Cell::new(0);
-        let sections = |elf: &Elf<'_>| {
+        elf.section_by_name(".debug_info")?;
+        let mut sections = Vec::new();
+        let mut load = |elf: &Elf<'_>| {
             gimli::Dwarf::load(|id| {
-                let bytes = elf::section(elf, id.name()).unwrap_or_else(|| Arc::from([]));
-                cost_bytes.set(cost_bytes.get() + bytes.len());
-                Ok::<_, gimli::Error>(Piece::new(bytes, LittleEndian))
+                let section = (!UNREAD.contains(&id)).then(|| elf::pages(elf, id.name())).flatten();
+                let section = section.unwrap_or_else(|| Section::in_memory(&[]));
+                sections.push(Arc::new(section));
+                Ok::<_, gimli::Error>(Piece::whole(Arc::clone(&sections[sections.len() - 1])))
             })
         };
-        let mut dwarf = sections(elf).ok()?;
+        let mut dwarf = load(elf).ok()?;
         if let Some(common) = common {
-            dwarf.set_sup(sections(common).ok()?);
+            dwarf.set_sup(load(common).ok()?);
         }
-        Some(Dwarf { context: Context::from_dwarf(dwarf).ok()?, cost_bytes: cost_bytes.get() })
+        Some(Dwarf { context: Context::from_dwarf(dwarf).ok()?, sections })
     }
 
     /// The frames at an address as the file has it, innermost first; empty where nothing is known of it.
@@ -60,8 +69,8 @@ impl Dwarf {
         frames
     }
 
-    /// What it takes of memory, in bytes: its sections, and about as much again for what is read out of them.
+    /// What it takes of memory, in bytes: what was read of its sections, and about as much again for what was made of it.
     pub(super) fn cost_bytes(&self) -> usize {
-        self.cost_bytes * 2
+        self.sections.iter().map(|section| section.read_bytes()).sum::<usize>() * 2
     }
 }

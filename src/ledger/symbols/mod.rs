@@ -2,7 +2,7 @@
 //!
 //! - `elf`: a file by its sections.
 //! - `table`: functions by its symbols. `dwarf`: by its debug information. `debug_file`: where that stands in a file of its own.
-//! - `name`: names as they stand in the source.
+//! - `pages`: sections too large to be read as a whole. `name`: names as they stand in the source.
 //! - `told`, `package`: what a file will tell, and which package of the distribution it came with.
 
 mod debug_file;
@@ -10,9 +10,8 @@ mod dwarf;
 pub(super) mod elf;
 mod name;
 pub(super) mod package;
+mod pages;
 mod table;
-#[cfg(test)]
-mod tests;
 pub(super) mod told;
 
 use super::process::{Mapping, Process};
@@ -190,12 +189,10 @@ impl Files {
         if frames.is_empty() {
             frames.push(Frame::default());
         }
-        // Debug information may have lines alone, as of assembler.
         if let Some(outermost) = frames.last_mut()
-            && outermost.function.is_none()
+            && let Some(symbol) = known.symbols.get().and_then(|symbols| symbols.name(address))
         {
-            let symbol = known.symbols.get().and_then(|symbols| symbols.name(address));
-            outermost.function = symbol.map(|symbol| name::demangle(symbol).into());
+            outermost.function = Some(fuller(outermost.function.take(), name::demangle(symbol)));
         }
         for frame in &mut frames {
             frame.module.clone_from(&module);
@@ -263,17 +260,36 @@ impl Files {
         self.files[file].used = self.uses;
     }
 
-    /// Drops what was read of the files that have not been used for longest, until the rest is within its bounds.
+    /// Drops what was read of the files that have not been used for longest, until the rest is within its bounds: debug information
+    /// first, for what it has named stays known, unwind tables last, for each stack needs them.
     pub(super) fn keep_within_bounds(&mut self) {
+        let drops: [fn(&mut MappedFile); 3] =
+            [|file| file.dwarf.drop_read(), |file| file.symbols.drop_read(), |file| file.tables.drop_read()];
         let mut kept: usize = self.files.iter().map(MappedFile::cost_bytes).sum();
-        while kept > KEPT_BYTES_MAX {
-            let read = self.files.iter_mut().filter(|file| file.cost_bytes() > 0);
-            let Some(oldest) = read.min_by_key(|file| file.used) else { return };
-            kept -= oldest.cost_bytes();
-            oldest.tables.drop_read();
-            oldest.symbols.drop_read();
-            oldest.dwarf.drop_read();
+        if kept <= KEPT_BYTES_MAX {
+            return;
         }
+        let mut oldest: Vec<&mut MappedFile> = self.files.iter_mut().collect();
+        oldest.sort_by_key(|file| file.used);
+        for drop_part in drops {
+            for file in &mut oldest {
+                if kept <= KEPT_BYTES_MAX {
+                    return;
+                }
+                kept -= file.cost_bytes();
+                drop_part(file);
+                kept += file.cost_bytes();
+            }
+        }
+    }
+}
+
+/// The name of a function by its debug information, which may have lines alone (assembler) or leave out what a function belongs to
+/// (`report` of C++'s `app::report`), and by its symbol.
+fn fuller(told: Option<Box<str>>, symbol: String) -> Box<str> {
+    match told {
+        Some(told) if !symbol.ends_with(&format!("::{told}")) => told,
+        _ => symbol.into(),
     }
 }
 

@@ -1,9 +1,11 @@
 //! Functions by address, from a file's symbol tables: dynamic, full, and what a distribution keeps compressed in `.gnu_debugdata`.
 
-use super::elf::{self, Elf};
-use object::elf::{STB_LOCAL, STT_FUNC, STT_GNU_IFUNC, STT_NOTYPE};
-use object::{Object, ObjectSection, ObjectSymbol, ObjectSymbolTable, SectionKind};
+use super::elf::{self, Bytes, Elf};
+use object::elf::{FileHeader64, STB_LOCAL, STT_FUNC, STT_GNU_IFUNC, STT_NOTYPE};
+use object::read::elf::ElfSymbolTable;
+use object::{Endianness, Object, ObjectSection, ObjectSymbol, ObjectSymbolTable, ReadCache, SectionKind};
 use std::io::{Cursor, Read};
+use std::sync::Arc;
 
 /// How far `.gnu_debugdata` may grow, in bytes; Fedora's largest are a few MiB.
 const DEBUG_DATA_BYTES_MAX: u64 = 64 << 20;
@@ -43,21 +45,18 @@ pub(super) struct Place {
 impl SymbolTable {
     /// Adds the functions of a file's symbol tables. Those of the tables that are whole may lack a length (assembler).
     pub(super) fn add(&mut self, elf: &Elf<'_>) {
-        for (table, is_whole) in [(elf.dynamic_symbol_table(), false), (elf.symbol_table(), true)] {
-            for symbol in table.iter().flat_map(|table| table.symbols()) {
+        let code: Vec<usize> = elf.sections().filter(is_code).map(|section| section.index().0).collect();
+        for (table, strings, is_whole) in tables(elf) {
+            for symbol in table.symbols().filter(|symbol| !symbol.is_undefined()) {
                 let raw = symbol.elf_symbol();
-                let in_code = || {
-                    let section = symbol.section_index().and_then(|index| elf.section_by_index(index).ok());
-                    section.is_some_and(|section| section.kind() == SectionKind::Text)
-                };
-                let is_code = match raw.st_type() {
+                let is_function = match raw.st_type() {
                     STT_FUNC | STT_GNU_IFUNC => true,
-                    STT_NOTYPE => is_whole && in_code(),
+                    STT_NOTYPE => is_whole && symbol.section_index().is_some_and(|index| code.contains(&index.0)),
                     _ => false,
                 };
-                let Ok(name) = symbol.name_bytes() else { continue };
+                let name = name_at(&strings, raw.st_name.get(elf.endian()));
                 // `$x` and the like mark where code begins among data.
-                if !is_code || symbol.is_undefined() || name.is_empty() || name.starts_with(b"$") {
+                if !is_function || name.is_empty() || name.starts_with(b"$") {
                     continue;
                 }
                 let bytes = u32::try_from(symbol.size()).unwrap_or(u32::MAX);
@@ -108,14 +107,35 @@ fn rank(name: &[u8], bytes: u32, is_local: bool) -> u8 {
     u8::from(bytes == 0) * 8 + if is_mangled { 0 } else { underscores * 2 } + u8::from(is_local)
 }
 
+/// A symbol table of a file.
+type Table<'t> = ElfSymbolTable<'t, 't, FileHeader64<Endianness>, &'t ReadCache<Box<dyn Bytes>>>;
+
+/// A file's symbol tables with their names, and whether they are whole. The names are read at once: one by one, each would be a read.
+fn tables<'t>(elf: &'t Elf<'_>) -> impl Iterator<Item = (Table<'t>, Arc<[u8]>, bool)> {
+    let dynamic = elf.dynamic_symbol_table().map(|table| (table, ".dynstr", false));
+    let whole = elf.symbol_table().map(|table| (table, ".strtab", true));
+    let tables = dynamic.into_iter().chain(whole);
+    tables.filter_map(|(table, strings, is_whole)| Some((table, elf::section(elf, strings)?, is_whole)))
+}
+
+/// The name at a place among a table's names, without its zero byte.
+fn name_at(strings: &[u8], at: u32) -> &[u8] {
+    let rest = strings.get(at as usize..).unwrap_or_default();
+    rest.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
+fn is_code<'a>(section: &impl ObjectSection<'a>) -> bool {
+    section.kind() == SectionKind::Text
+}
+
 /// Where the first of these names is that the file's tables have, functions and data alike, and which it is.
 pub(super) fn find<'n>(elf: &Elf<'_>, names: &[&'n str]) -> Option<(&'n str, Place)> {
     let mut found: Vec<Option<Place>> = vec![None; names.len()];
-    for table in [elf.dynamic_symbol_table(), elf.symbol_table()].into_iter().flatten() {
+    for (table, strings, _) in tables(elf) {
         for symbol in table.symbols().filter(|symbol| !symbol.is_undefined()) {
-            let Ok(name) = symbol.name() else { continue };
-            let name = name.split('@').next().unwrap_or(name);
-            if let Some(index) = names.iter().position(|wanted| *wanted == name)
+            let name = name_at(&strings, symbol.elf_symbol().st_name.get(elf.endian()));
+            let name = name.split(|byte| *byte == b'@').next().unwrap_or(name);
+            if let Some(index) = names.iter().position(|wanted| wanted.as_bytes() == name)
                 && found[index].is_none()
             {
                 found[index] = Some(Place { address: symbol.address(), bytes: symbol.size() });

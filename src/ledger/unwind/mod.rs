@@ -1,7 +1,9 @@
 //! From registers and copied stack to frames, by unwind tables, and by frame pointers where there are none.
 //!
 //! - `registers`: what is known of a frame. `tables`: a file's unwind tables. `step`: from a frame to its caller by them.
+//! - `call`: what the instruction before an address calls, which tells a return address from any other number.
 
+mod call;
 mod registers;
 mod step;
 pub(super) mod tables;
@@ -14,7 +16,7 @@ use super::symbols::{Files, Symbol};
 use crate::model::Frame;
 use registers::{Copied, Known};
 use std::sync::Arc;
-use step::Step;
+use step::{Caller, Stop};
 
 /// How many frames a stack may have; one that goes on is in a loop, or of a recursion that nobody reads.
 const FRAMES_MAX: usize = 512;
@@ -84,10 +86,13 @@ impl Walk<'_> {
         while frames.len() < FRAMES_MAX {
             let address = if is_exact { known.ip } else { known.ip - 1 };
             let mapping = self.mapping(address);
+            if mapping.is_none() && !frames.is_empty() {
+                return (frames, Some(format!("{address:#x}, to which this returns, is no code that is mapped")));
+            }
             frames.push(NativeFrame { address, sp: known.sp, frames: self.name(mapping.as_ref(), address) });
             let is_first = frames.len() == 1;
             match self.step(mapping.as_ref(), address, &known, is_first) {
-                Ok(Some((caller, is_signal))) => (known, is_exact) = (caller, is_signal),
+                Ok(Some(caller)) => (known, is_exact) = (caller.known, caller.is_interrupted),
                 Ok(None) => return (frames, None),
                 Err(why) => return (frames, Some(why)),
             }
@@ -115,14 +120,14 @@ impl Walk<'_> {
         )
     }
 
-    /// The caller of a frame, and whether a signal came in between; `None` where it is the outermost, or in words why there is none.
+    /// The caller of a frame; `None` where it is the outermost, or in words why there is none.
     fn step(
         &mut self,
         mapping: Option<&Mapping>,
         address: u64,
         known: &Known,
         is_first: bool,
-    ) -> Result<Option<(Known, bool)>, String> {
+    ) -> Result<Option<Caller>, String> {
         let Some(mapping) = mapping else {
             return Err(format!(
                 "{address:#x} is in no code that is mapped; its library was unloaded, or the stack is damaged"
@@ -131,123 +136,107 @@ impl Walk<'_> {
         let file = self.files.of(self.process, mapping);
         let by_table = match &file {
             Ok(file) => self.by_table(mapping, *file, address, known),
-            Err(_) => Step::Uncovered,
+            Err(_) => Err(Stop::Uncovered),
         };
         let step = match by_table {
-            Step::Uncovered => self.by_frame_pointer(known, is_first),
-            Step::RegisterUnknown => self.by_call(mapping, address, known),
+            Err(Stop::Uncovered) => self.by_frame_pointer(known, is_first),
+            Err(Stop::RegisterUnknown) => self.by_call(mapping, address, known),
             found => found,
         };
         let module = name_of(mapping);
         let deeper = format!("the stack is deeper than the {} KiB of it that are copied", STACK_BYTES_MAX >> 10);
-        match (step, file) {
-            (Step::Caller(caller, is_signal), _) => Ok(Some((caller, is_signal))),
-            (Step::Outermost, _) => Ok(None),
-            (Step::NotCopied(at), _) if self.is_cut && self.copied.ends_before(at) => Err(deeper),
-            (Step::NotCopied(_) | Step::Nonsense, Ok(_)) => {
+        let stop = match step {
+            Ok(caller) => return Ok(Some(caller)),
+            Err(stop) => stop,
+        };
+        match (stop, file) {
+            (Stop::Outermost, _) => Ok(None),
+            (Stop::NotCopied(at), _) if self.is_cut && self.copied.ends_before(at) => Err(deeper),
+            (Stop::NotCopied(_) | Stop::Nonsense, Ok(_)) => {
                 Err(format!("the stack in {module} is not what its unwind tables say it is"))
             }
-            (Step::RegisterUnknown, _) => Err(format!(
-                "the caller is found by a register that the kernel doesn't tell of a waiting thread; building {module} with \
-                 optimization mends it"
+            (Stop::RegisterUnknown, _) => Err(format!(
+                "{module} finds its callers by the frame pointer, which the kernel doesn't tell of a waiting thread; the stack of \
+                 what the thread does next is whole"
             )),
             (_, Err(why)) if mapping.inode != 0 => Err(format!("the unwind tables of {module} can't be read: {why}")),
             (_, Err(_)) => Err(format!("{module} has neither unwind tables nor frame pointers")),
-            (Step::Uncovered, Ok(_)) => Err(format!(
+            (Stop::Uncovered, Ok(_)) => Err(format!(
                 "{module} has no unwind tables here: build it with -fasynchronous-unwind-tables or -fno-omit-frame-pointer"
             )),
         }
     }
 
-    fn by_table(&mut self, mapping: &Mapping, file: usize, address: u64, known: &Known) -> Step {
-        let Some(address) = self.files.address_in_file(file, mapping, address) else { return Step::Uncovered };
+    fn by_table(&mut self, mapping: &Mapping, file: usize, address: u64, known: &Known) -> Result<Caller, Stop> {
+        let Some(address) = self.files.address_in_file(file, mapping, address) else { return Err(Stop::Uncovered) };
         let table = self.files.tables(self.process, mapping, file).and_then(|tables| tables.at(address));
-        table.map_or(Step::Uncovered, |table| step::by_table(&table, address, known, self.copied))
+        table.map_or(Err(Stop::Uncovered), |table| step::by_table(&table, address, known, self.copied))
     }
 
     /// The caller by the frame pointer, where what it points to is what a function that keeps one leaves there.
-    fn by_frame_pointer(&mut self, known: &Known, is_first: bool) -> Step {
+    fn by_frame_pointer(&mut self, known: &Known, is_first: bool) -> Result<Caller, Stop> {
         if is_first && let Some(caller) = self.of_frameless_leaf(known) {
-            return Step::Caller(caller, false);
+            return Ok(caller);
         }
-        let Some(fp) = known.fp() else { return Step::Uncovered };
+        let Some(fp) = known.fp() else { return Err(Stop::Uncovered) };
         if fp == 0 {
-            return Step::Outermost;
+            return Err(Stop::Outermost);
         }
         if fp < known.sp || fp % 8 != 0 {
-            return Step::Uncovered;
+            return Err(Stop::Uncovered);
         }
         if self.copied.ends_before(fp + 8) && self.is_cut {
-            return Step::NotCopied(fp + 8);
+            return Err(Stop::NotCopied(fp + 8));
         }
         let (Some(of_caller), Some(returns_to)) = (self.copied.word(fp), self.copied.word(fp + 8)) else {
-            return Step::Uncovered;
+            return Err(Stop::Uncovered);
         };
         let returns_to = registers::without_signature(returns_to);
         match returns_to {
-            0 => Step::Outermost,
-            _ if self.mapping(returns_to).is_none() => Step::Uncovered,
-            _ => Step::Caller(known.by_frame_pointer(fp, of_caller, returns_to), false),
+            0 => Err(Stop::Outermost),
+            _ if self.mapping(returns_to).is_none() => Err(Stop::Uncovered),
+            _ => Ok(by_pointer(fp, of_caller, returns_to)),
         }
     }
 
     /// The caller of a small function that has kept no frame pointer yet, as those that enter the kernel: where the top of the stack is
     /// an address behind a call of just this place.
-    fn of_frameless_leaf(&self, known: &Known) -> Option<Known> {
+    fn of_frameless_leaf(&self, known: &Known) -> Option<Caller> {
         /// Go's, libuv's and the JVM's are of some hundred bytes.
         const LEAF_BYTES_MAX: u64 = 1 << 10;
         let returns_to = self.copied.word(known.sp)?;
-        let called = self.called_before(returns_to)?;
+        let called = call::target_before(self.process, returns_to)?;
         let is_within = known.ip.checked_sub(called).is_some_and(|within| within < LEAF_BYTES_MAX);
         let mut caller = *known;
         (caller.ip, caller.sp) = (returns_to, known.sp + 8);
-        is_within.then_some(caller)
+        is_within.then_some(Caller { known: caller, is_interrupted: false })
     }
 
     /// The caller of a frame whose frame pointer isn't known: the nearest address on the stack that stands behind a call of this very
     /// function, above the frame pointer that the function has saved.
-    fn by_call(&mut self, mapping: &Mapping, address: u64, known: &Known) -> Step {
+    fn by_call(&mut self, mapping: &Mapping, address: u64, known: &Known) -> Result<Caller, Stop> {
         let start = self.files.of(self.process, mapping).ok().and_then(|file| {
             let in_file = self.files.address_in_file(file, mapping, address)?;
             let table = self.files.tables(self.process, mapping, file)?.at(in_file)?;
             Some(address - (in_file - step::function_start(&table, in_file)?))
         });
-        let Some(start) = start else { return Step::RegisterUnknown };
+        let Some(start) = start else { return Err(Stop::RegisterUnknown) };
         let mut at = known.sp + 8;
         while let Some(word) = self.copied.word(at) {
-            if self.called_before(word) == Some(start)
+            if call::target_before(self.process, word) == Some(start)
                 && let Some(of_caller) = self.copied.word(at - 8)
             {
-                return Step::Caller(known.by_frame_pointer(at - 8, of_caller, word), false);
+                return Ok(by_pointer(at - 8, of_caller, word));
             }
             at += 8;
         }
-        Step::RegisterUnknown
+        Err(Stop::RegisterUnknown)
     }
+}
 
-    /// The function that the instruction before an address calls, where that is a direct call.
-    #[cfg(target_arch = "x86_64")]
-    fn called_before(&self, address: u64) -> Option<u64> {
-        let mapping = self.process.mapping_at(address).filter(|mapping| mapping.is_executable)?;
-        let mut call = [0; 5];
-        address.checked_sub(5).filter(|at| *at >= mapping.start)?;
-        self.process.read(address - 5, &mut call).ok()?;
-        let [0xe8, distance @ ..] = call else { return None };
-        Some(address.wrapping_add_signed(i64::from(i32::from_le_bytes(distance))))
-    }
-
-    /// The function that the instruction before an address calls, where that is a direct call.
-    #[cfg(target_arch = "aarch64")]
-    fn called_before(&self, address: u64) -> Option<u64> {
-        let mapping = self.process.mapping_at(address).filter(|mapping| mapping.is_executable)?;
-        let mut call = [0; 4];
-        address.checked_sub(4).filter(|at| *at >= mapping.start)?;
-        self.process.read(address - 4, &mut call).ok()?;
-        let call = u32::from_le_bytes(call);
-        // `bl`: 26 bits of distance in instructions, with their sign.
-        let distance = i64::from((call << 6) as i32 >> 6) * 4;
-        (call >> 26 == 0b10_0101).then(|| (address - 4).wrapping_add_signed(distance))
-    }
+/// The caller by what a function has saved at its frame pointer: the caller's own, and the address it returns to.
+fn by_pointer(fp: u64, of_caller: u64, returns_to: u64) -> Caller {
+    Caller { known: Known::by_frame_pointer(fp, of_caller, returns_to), is_interrupted: false }
 }
 
 /// How a mapping is called in a sentence.

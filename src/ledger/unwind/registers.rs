@@ -73,7 +73,7 @@ impl Known {
     }
 
     /// The caller's registers by the chain of frame pointers.
-    pub(super) fn by_frame_pointer(&self, fp: u64, of_caller: u64, returns_to: u64) -> Self {
+    pub(super) fn by_frame_pointer(fp: u64, of_caller: u64, returns_to: u64) -> Self {
         let mut caller = Known { ip: returns_to, sp: fp + 16, values: [None; number::COUNT] };
         caller.set(number::FP, Some(of_caller));
         caller

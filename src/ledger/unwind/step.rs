@@ -7,12 +7,19 @@ use gimli::{
 };
 use gimli::{UnwindSection, UnwindTableRow, Value};
 
-/// The caller of a frame, or why there is none.
+/// The caller of a frame.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Step {
-    /// Its registers; true where a signal came in between, so that the address isn't one that a call returns to.
-    Caller(Known, bool),
-    /// This is the outermost frame.
+pub(super) struct Caller {
+    /// Its registers.
+    pub known: Known,
+    /// True where a signal came in between, so that its address isn't one that a call returns to.
+    pub is_interrupted: bool,
+}
+
+/// Why a frame has no caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// It is the outermost one.
     Outermost,
     /// Nothing is said of this address.
     Uncovered,
@@ -28,7 +35,7 @@ pub(super) enum Step {
 const ASKED_MAX: usize = 32;
 
 /// The caller of a frame whose function has a table. `address` is the frame's as the file has it.
-pub(super) fn by_table(table: &Table<'_>, address: u64, known: &Known, copied: Copied<'_>) -> Step {
+pub(super) fn by_table(table: &Table<'_>, address: u64, known: &Known, copied: Copied<'_>) -> Result<Caller, Stop> {
     match table.section {
         Section::Eh(section) => within(&section, table, address, known, copied),
         Section::Debug(section) => within(&section, table, address, known, copied),
@@ -51,17 +58,25 @@ fn entry<'a, S: UnwindSection<Piece<'a>>>(section: &S, table: &Table<'_>) -> Opt
     section.fde_from_offset(table.bases, S::Offset::from(table.offset), S::cie_from_offset).ok()
 }
 
-fn within<'a, S>(section: &S, table: &Table<'_>, address: u64, known: &Known, copied: Copied<'_>) -> Step
+fn within<'a, S>(
+    section: &S,
+    table: &Table<'_>,
+    address: u64,
+    known: &Known,
+    copied: Copied<'_>,
+) -> Result<Caller, Stop>
 where
     S: UnwindSection<Piece<'a>>,
 {
-    let Some(entry) = entry(section, table).filter(|entry| entry.contains(address)) else { return Step::Uncovered };
+    let Some(entry) = entry(section, table).filter(|entry| entry.contains(address)) else {
+        return Err(Stop::Uncovered);
+    };
     let mut context = UnwindContext::new();
     let Ok(row) = entry.unwind_info_for_address(section, table.bases, &mut context, address) else {
-        return Step::Nonsense;
+        return Err(Stop::Nonsense);
     };
     let rules = Rules { section, encoding: entry.cie().encoding(), known, copied };
-    rules.caller(row, entry.is_signal_trampoline()).unwrap_or_else(|lack| lack)
+    rules.caller(row, entry.is_signal_trampoline())
 }
 
 /// What the rules of one row are run with.
@@ -73,23 +88,23 @@ struct Rules<'r, S> {
 }
 
 impl<'a, S: UnwindSection<Piece<'a>>> Rules<'_, S> {
-    fn caller(&self, row: &UnwindTableRow<usize>, is_signal: bool) -> Result<Step, Step> {
+    fn caller(&self, row: &UnwindTableRow<usize>, is_interrupted: bool) -> Result<Caller, Stop> {
         // An expression that runs beside the address of the frame, `CFA`, has it as its first operand.
         let frame = match row.cfa() {
             CfaRule::RegisterAndOffset { register, offset } => {
-                self.known.get(register.0).ok_or(Step::RegisterUnknown)?.wrapping_add_signed(*offset)
+                self.known.get(register.0).ok_or(Stop::RegisterUnknown)?.wrapping_add_signed(*offset)
             }
             CfaRule::Expression(expression) => self.run(expression, None)?,
         };
         let returns_to = match row.register(gimli::Register(RETURN)) {
-            Some(RegisterRule::Undefined) => return Ok(Step::Outermost),
-            None if !RETURNS_BY_REGISTER => return Ok(Step::Outermost),
-            None => self.known.get(RETURN).ok_or(Step::RegisterUnknown)?,
+            Some(RegisterRule::Undefined) => return Err(Stop::Outermost),
+            None if !RETURNS_BY_REGISTER => return Err(Stop::Outermost),
+            None => self.known.get(RETURN).ok_or(Stop::RegisterUnknown)?,
             Some(rule) => self.value(RETURN, &rule, frame)?,
         };
         let returns_to = without_signature(returns_to);
         if returns_to == 0 {
-            return Ok(Step::Outermost);
+            return Err(Stop::Outermost);
         }
         let mut caller = *self.known;
         for (register, rule) in row.registers() {
@@ -103,30 +118,30 @@ impl<'a, S: UnwindSection<Piece<'a>>> Rules<'_, S> {
         };
         let has_moved = caller.sp > self.known.sp || (caller.sp == self.known.sp && caller.ip != self.known.ip);
         // A handler may run on a stack of its own.
-        if has_moved || is_signal { Ok(Step::Caller(caller, is_signal)) } else { Err(Step::Nonsense) }
+        if has_moved || is_interrupted { Ok(Caller { known: caller, is_interrupted }) } else { Err(Stop::Nonsense) }
     }
 
     /// What a register was in the caller.
-    fn value(&self, register: u16, rule: &RegisterRule<usize>, frame: u64) -> Result<u64, Step> {
+    fn value(&self, register: u16, rule: &RegisterRule<usize>, frame: u64) -> Result<u64, Stop> {
         match rule {
-            RegisterRule::SameValue => self.known.get(register).ok_or(Step::RegisterUnknown),
+            RegisterRule::SameValue => self.known.get(register).ok_or(Stop::RegisterUnknown),
             RegisterRule::Offset(offset) => self.word(frame.wrapping_add_signed(*offset)),
             RegisterRule::ValOffset(offset) => Ok(frame.wrapping_add_signed(*offset)),
-            RegisterRule::Register(other) => self.known.get(other.0).ok_or(Step::RegisterUnknown),
+            RegisterRule::Register(other) => self.known.get(other.0).ok_or(Stop::RegisterUnknown),
             RegisterRule::Expression(expression) => self.word(self.run(expression, Some(frame))?),
             RegisterRule::ValExpression(expression) => self.run(expression, Some(frame)),
             RegisterRule::Constant(value) => Ok(*value),
-            RegisterRule::Undefined | RegisterRule::Architectural => Err(Step::RegisterUnknown),
+            RegisterRule::Undefined | RegisterRule::Architectural => Err(Stop::RegisterUnknown),
         }
     }
 
-    fn word(&self, address: u64) -> Result<u64, Step> {
-        self.copied.word(address).ok_or(Step::NotCopied(address))
+    fn word(&self, address: u64) -> Result<u64, Stop> {
+        self.copied.word(address).ok_or(Stop::NotCopied(address))
     }
 
     /// Runs an expression, with the address of the frame before it where it is one for a register.
-    fn run(&self, expression: &UnwindExpression<usize>, frame: Option<u64>) -> Result<u64, Step> {
-        let expression = expression.get(self.section).map_err(|_| Step::Nonsense)?;
+    fn run(&self, expression: &UnwindExpression<usize>, frame: Option<u64>) -> Result<u64, Stop> {
+        let expression = expression.get(self.section).map_err(|_| Stop::Nonsense)?;
         let mut evaluation = expression.evaluation(self.encoding);
         evaluation.set_max_iterations(1000);
         if let Some(frame) = frame {
@@ -134,24 +149,24 @@ impl<'a, S: UnwindSection<Piece<'a>>> Rules<'_, S> {
         }
         let mut result = evaluation.evaluate();
         for _ in 0..ASKED_MAX {
-            result = match result.map_err(|_| Step::Nonsense)? {
+            result = match result.map_err(|_| Stop::Nonsense)? {
                 EvaluationResult::Complete => {
                     let pieces = evaluation.as_result();
                     let Some(Location::Address { address }) = pieces.first().map(|piece| &piece.location) else {
-                        return Err(Step::Nonsense);
+                        return Err(Stop::Nonsense);
                     };
                     return Ok(*address);
                 }
                 EvaluationResult::RequiresRegister { register, .. } => {
-                    let value = self.known.get(register.0).ok_or(Step::RegisterUnknown)?;
+                    let value = self.known.get(register.0).ok_or(Stop::RegisterUnknown)?;
                     evaluation.resume_with_register(Value::Generic(value))
                 }
                 EvaluationResult::RequiresMemory { address, size: 8, .. } => {
                     evaluation.resume_with_memory(Value::Generic(self.word(address)?))
                 }
-                _ => return Err(Step::Nonsense),
+                _ => return Err(Stop::Nonsense),
             };
         }
-        Err(Step::Nonsense)
+        Err(Stop::Nonsense)
     }
 }

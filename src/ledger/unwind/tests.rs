@@ -61,7 +61,7 @@ int main() {
 "#;
 
 const RUST: &str = r#"
-use std::io::{Read, Write};
+use std::io::Write;
 mod pool {
     use std::io::Read;
     #[inline(always)]
@@ -77,8 +77,8 @@ mod pool {
 fn main() {
     std::io::stdout().write_all(b"!").unwrap();
     std::io::stdout().flush().unwrap();
-    let mut from = std::fs::File::open("/dev/stdin").unwrap();
-    std::process::exit(pool::take(&mut from.by_ref()) as i32);
+    let mut from: std::fs::File = std::fs::File::open("/dev/stdin").unwrap();
+    std::process::exit(pool::take(&mut from) as i32);
 }
 "#;
 

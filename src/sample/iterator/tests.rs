@@ -1,6 +1,6 @@
 use super::files::Rows;
 use super::*;
-use crate::bpf::{Scope, Unavailable, link};
+use crate::bpf::Unavailable;
 use crate::model::{Access, Address, ProcessHoldings, SocketType, State};
 use crate::sample::{ProcFs, sockets::SocketReader};
 use std::fs::File;

@@ -165,19 +165,28 @@ impl Seen {
         leaked_of(&self.report).into_iter().filter(watched).collect()
     }
 
-    /// The last useful thing said on each is this, literals masked, and a commit came after it.
+    /// The last useful thing said on each is this, literals masked, and a commit came after it. Of TLS the first may be told as
+    /// encrypted: its libraries are attached to a moment later, and none after that.
     pub(super) fn says(self, statement: &str) -> Self {
-        let leaks = self.watched_leaks();
+        let mut leaks = self.watched_leaks();
+        leaks.sort_by(|a, b| a["opened"].as_f64().unwrap().total_cmp(&b["opened"].as_f64().unwrap()));
         let text = |it: &Value| it.as_str().unwrap_or_default().to_owned();
+        let messages = |it: &Value| it["messages"].as_array().unwrap().iter().map(text).collect::<Vec<_>>();
+        let encrypted = |it: &&&Value| messages(it).iter().all(|message| message.starts_with("(encrypted, "));
+        let readable = &leaks[leaks.iter().take_while(encrypted).count()..];
         let mut right = 0;
-        for leak in &leaks {
-            let messages: Vec<String> = leak["messages"].as_array().unwrap().iter().map(text).collect();
+        for leak in readable {
+            let messages = messages(leak);
             assert!(messages.iter().all(|it| !it.contains("4711")), "{}: {messages:?}", self.leaker.title);
             let commits = messages.last().is_some_and(|it| it.contains("COMMIT"));
             right += usize::from(commits && text(&leak["last_message"]).starts_with(statement));
         }
-        say_row(&format!("| {} | `{statement}...` {right} of {} |", self.leaker.title, leaks.len()));
-        assert!(is_nearly_all(right, &leaks), "{}: {:#}", self.leaker.title, leaks[0]);
+        let (title, first) = (self.leaker.title, leaks.len() - readable.len());
+        say_row(&format!(
+            "| {title} | `{statement}...` {right} of {} | before that {first} encrypted |",
+            readable.len()
+        ));
+        assert!(readable.len() >= CALLED_MIN / 2 && is_nearly_all(right, readable), "{title}: {leaks:#?}");
         self
     }
 

@@ -119,6 +119,11 @@ impl Runtime for Go {
         (frames, why)
     }
 
+    /// The goroutine's path is known whole; what is left is the way through C to the system call, where there is one.
+    fn key_words(&self) -> Option<u32> {
+        Some(64)
+    }
+
     fn has_news(&mut self) -> bool {
         std::mem::take(&mut self.has_news)
     }

@@ -183,3 +183,37 @@ fn a_goroutine_tells_who_runs_and_who_started_it() {
         assert_eq!(frames[frames.len() - 3..], expected, "{name}");
     }
 }
+
+/// Bytes at addresses, as no program has them.
+struct Junk(Vec<u8>);
+
+impl memory::Memory for Junk {
+    fn read(&self, address: u64, into: &mut [u8]) -> Option<()> {
+        let at = usize::try_from(address.checked_sub(JUNK_AT)?).ok()?;
+        into.copy_from_slice(self.0.get(at..at.checked_add(into.len())?)?);
+        Some(())
+    }
+}
+
+/// Where it stands.
+const JUNK_AT: u64 = 0x40_0000;
+
+proptest::proptest! {
+    #[test]
+    fn junk_behind_a_header_says_nothing_and_ends(
+        magic in proptest::sample::select(vec![0xffff_fffa_u32, 0xffff_fff0, 0xffff_fff1]),
+        mut words in proptest::collection::vec(0_u32..0x4000, 4096),
+        address in JUNK_AT..JUNK_AT + 0x8000,
+    ) {
+        words[..2].copy_from_slice(&[magic, 0x0801_0000]);
+        // The upper halves of the header's words are none, so that what follows is read at all.
+        words.iter_mut().skip(3).step_by(2).take(9).for_each(|word| *word = 0);
+        let junk = Junk(words.iter().flat_map(|word| word.to_le_bytes()).collect());
+        let memory = Pages::of(&junk);
+        if let Some(mut table) = table::Table::read(&memory, JUNK_AT, Some(JUNK_AT)) {
+            table.data = Some(JUNK_AT);
+            assert!(table.places(&memory, address).len() <= 64);
+            let _ = table.find(&memory, ["gogo"]);
+        }
+    }
+}

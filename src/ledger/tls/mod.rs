@@ -4,6 +4,9 @@
 //! Libraries that encrypt and have no function of their own for it, as rustls and Java's, are not seen; what they send is told as
 //! encrypted.
 
+#[cfg(test)]
+mod tests;
+
 use super::process::{Mapping, Process};
 use super::runtime::go;
 use super::symbols::elf;
@@ -135,7 +138,7 @@ pub(super) struct Refused {
 fn entry(program: File) -> Option<u64> {
     let source = elf::source(program);
     let elf = elf::parse(&source)?;
-    let address = object::Object::entry(&elf);
+    let address = object::Object::entry(&*elf);
     let segments = elf::segments(&elf);
     let segment = segments.iter().find(|it| address.wrapping_sub(it.address) < it.file_bytes)?;
     Some(address - segment.address + segment.offset)
