@@ -51,7 +51,7 @@ pub(crate) enum Unavailable {
     #[error("this kernel can't walk the files of one process by BPF; Linux 6.1 and later can")]
     KernelTooOld,
     /// Anything else, in the words of the verifier or the system.
-    #[error("the BPF file iterator can't be loaded: {0}")]
+    #[error("the BPF programs can't be loaded: {0}")]
     Other(String),
 }
 

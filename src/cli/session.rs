@@ -31,6 +31,7 @@ pub(crate) struct Session {
     pub(crate) target: TargetProcesses,
     sampler: Sampler,
     pub(super) ledger: Option<Ledger>,
+    openers: Option<String>,
     pub(super) census: Census,
     pub(super) fold: Fold,
     backlog: Option<Backlog>,
@@ -61,10 +62,11 @@ impl Session {
         shown: &str,
     ) -> Result<Self, Failure> {
         let file = recording.as_ref().map(|writer| writer.path().display().to_string()).unwrap_or_default();
-        let (ledger, notes) = if follows { ledger(options, target.takes_children()) } else { (None, Vec::new()) };
+        let (ledger, why_none) = if follows { ledger(options, target.takes_children()) } else { (None, None) };
         Ok(Session {
             target,
             sampler: options.sampler(&ProcFs::system())?,
+            openers: ledger.as_ref().map(|ledger| ledger.words().to_owned()).or_else(|| why_none.clone()),
             ledger,
             census: Census::new(options.every),
             fold: Fold::new(file, follows.then(|| name.to_owned()), options.every.as_secs_f64()),
@@ -75,7 +77,7 @@ impl Session {
             follows,
             runs: false,
             messages: Vec::new(),
-            notes,
+            notes: why_none.into_iter().collect(),
             command: None,
             budget: Budget::new(options.every, options.max_cost),
             on_leak: options.on_leak.clone().map(OnLeak::start),
@@ -295,6 +297,11 @@ impl Session {
         self.sampler.source()
     }
 
+    /// How it is seen who opens what, or why it isn't; `None` where that was left out.
+    pub(crate) fn openers(&self) -> Option<&str> {
+        self.openers.as_deref()
+    }
+
     /// What a recording grows in an hour while little is opened and closed: measured, see `docs/journal`.
     pub(crate) fn bytes_per_hour(every: Duration) -> f64 {
         RECORDED_BYTES_PER_TICK * 3600.0 / every.as_secs_f64()
@@ -311,16 +318,16 @@ impl Session {
     }
 }
 
-/// The ledger, where it can be kept here; why not, where it can't.
-fn ledger(options: &SamplingOptions, with_children: bool) -> (Option<Ledger>, Vec<String>) {
-    let Some(how) = options.ledger else { return (None, Vec::new()) };
+/// The ledger, where it can be kept here; why not, where it can't. Neither where it is left out.
+fn ledger(options: &SamplingOptions, with_children: bool) -> (Option<Ledger>, Option<String>) {
+    let Some(how) = options.ledger else { return (None, None) };
     match Ledger::attach(ProcFs::system().root(), LedgerOptions { with_children, ..how }) {
-        Ok(ledger) => (Some(ledger), Vec::new()),
+        Ok(ledger) => (Some(ledger), None),
         Err(why) => (
             None,
-            vec![format!(
+            Some(format!(
                 "who opened what, and who used it last, can't be seen: {why}. `unclosed doctor` tells what it takes."
-            )],
+            )),
         ),
     }
 }

@@ -164,6 +164,9 @@ fn introduce(
         _ => format!(", sampled from {}", session.source()),
     };
     talk(&format!("Watching {name}{pid} every {every}{source}."));
+    if let Some(openers) = session.openers() {
+        talk(&sentence(openers));
+    }
     if let Some(file) = session.file() {
         let size = text::bytes(Session::bytes_per_hour(options.every));
         talk(&format!(
@@ -174,6 +177,14 @@ fn introduce(
     if !matches!(form, Form::Screen { .. }) {
         talk("Ctrl-C ends it and prints the summary.");
     }
+}
+
+/// A clause as a sentence.
+fn sentence(words: &str) -> String {
+    let mut letters = words.chars();
+    let first = letters.next().map(|first| first.to_ascii_uppercase());
+    let end = if words.ends_with('.') { "" } else { "." };
+    first.into_iter().chain(letters).chain(end.chars()).collect()
 }
 
 /// The summary and the next command. On stderr where stdout holds data.

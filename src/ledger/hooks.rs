@@ -28,11 +28,12 @@ pub(super) struct Hooks {
     pub threads: OwnedFd,
     /// True where sends are seen by system calls alone.
     pub sends_by_calls: bool,
-    calls: Map,
     /// The object, of which some programs are loaded when a target first needs them.
     pub object: Object,
     by_calls: Vec<OwnedFd>,
     _links: Vec<OwnedFd>,
+    /// What it tells programs of system calls stays as long as they may be loaded.
+    _calls: Map,
 }
 
 impl Hooks {
@@ -72,10 +73,10 @@ impl Hooks {
             endings,
             threads,
             sends_by_calls,
-            calls,
             object,
             by_calls,
             _links: links,
+            _calls: calls,
         })
     }
 

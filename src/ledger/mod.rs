@@ -9,12 +9,14 @@
 //! - `stacks`: each stack once, by the key of its path.
 //! - `message`: what was said on a connection, from the bytes that were written.
 //! - `threads`: where the last user's thread is now.
+//! - `probe`: whether all of this can be done here.
 
 mod calls;
 mod endings;
 mod hooks;
 mod message;
 mod paths;
+mod probe;
 mod process;
 mod raw;
 mod records;
@@ -29,6 +31,7 @@ mod uses;
 mod whereabouts;
 
 pub use hooks::SendHook;
+pub use probe::probe;
 
 use crate::bpf::Unavailable;
 use crate::model::{

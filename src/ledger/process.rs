@@ -113,27 +113,6 @@ impl Process {
         Ok(u64::from_ne_bytes(word))
     }
 
-    /// Reads text up to its zero byte, or as much as `most_bytes` of it.
-    ///
-    /// # Errors
-    /// As [`Process::read`]; where the memory ends before the text does, too.
-    pub(super) fn string(&self, address: u64, most_bytes: usize) -> io::Result<String> {
-        let mut text = Vec::new();
-        while text.len() < most_bytes {
-            let at = address.saturating_add(text.len() as u64);
-            // Up to the end of a page, for the next one may not be there.
-            let piece = (most_bytes - text.len()).min(256).min(4096 - (at % 4096) as usize);
-            let mut bytes = [0; 256];
-            self.read(at, &mut bytes[..piece])?;
-            let end = bytes[..piece].iter().position(|byte| *byte == 0);
-            text.extend_from_slice(&bytes[..end.unwrap_or(piece)]);
-            if end.is_some() {
-                break;
-            }
-        }
-        Ok(String::from_utf8_lossy(&text).into_owned())
-    }
-
     /// The copy of a stack from `sp` upwards, of at most `most_bytes` and no further than its mapping; true where it goes on.
     ///
     /// # Errors
@@ -174,6 +153,11 @@ impl Process {
         Ok(file)
     }
 
+    /// Its root, as we reach it. Links below it that begin with `/` lead to ours.
+    pub(super) fn root(&self) -> PathBuf {
+        self.folder.join("root")
+    }
+
     /// Opens a file by its path in the process' own root.
     ///
     /// # Errors
@@ -193,15 +177,6 @@ impl Process {
             true => Ok(file),
             false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file")),
         }
-    }
-
-    /// The name of one of its threads.
-    ///
-    /// # Errors
-    /// Where the thread has ended.
-    pub(super) fn thread_name(&self, tid: u32) -> io::Result<String> {
-        let name = fs::read(self.folder.join(format!("task/{tid}/comm")))?;
-        Ok(String::from_utf8_lossy(&name).trim_end_matches('\n').to_owned())
     }
 
     /// A thread's number in the process' own pid namespace, the last of `NSpid`.

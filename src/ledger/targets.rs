@@ -148,16 +148,6 @@ impl Targets {
         self.watched.get_mut(&tgid)
     }
 
-    /// All of them.
-    pub(super) fn all(&self) -> impl Iterator<Item = (u32, &Watched)> {
-        self.watched.iter().map(|(tgid, it)| (*tgid, it))
-    }
-
-    /// All of them, to be changed.
-    pub(super) fn all_mut(&mut self) -> impl Iterator<Item = (u32, &mut Watched)> {
-        self.watched.iter_mut().map(|(tgid, it)| (*tgid, it))
-    }
-
     /// It runs another program: all that was known of it is out of date.
     pub(super) fn has_executed(&mut self, hooks: &Hooks, tgid: u32) {
         let Some(before) = self.watched.remove(&tgid) else { return };

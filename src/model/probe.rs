@@ -21,12 +21,18 @@ pub enum Source {
     OtherUsers,
     /// The limit of memory that its cgroups set.
     MemoryLimit,
+    /// What it does through rings of io_uring, which pass by the hooks of the ledger.
+    IoUring,
     /// The stacks that opened what is open.
     Stacks,
-    /// What was last said on a connection.
+    /// Who used a connection last, and what was said on it.
     Payloads,
-    /// The frames of a Python program.
-    PythonFrames,
+    /// The same of what it encrypts.
+    Encrypted,
+    /// The frames of its runtime: of an interpreter, a scheduler, a virtual machine.
+    RuntimeFrames,
+    /// Files and lines of its compiled code.
+    Lines,
 }
 
 impl Source {
@@ -41,9 +47,12 @@ impl Source {
             Source::NetworkNamespace => "network_namespace",
             Source::OtherUsers => "other_users",
             Source::MemoryLimit => "memory_limit",
+            Source::IoUring => "io_uring",
             Source::Stacks => "stacks",
             Source::Payloads => "payloads",
-            Source::PythonFrames => "python_frames",
+            Source::Encrypted => "tls",
+            Source::RuntimeFrames => "runtime_frames",
+            Source::Lines => "lines",
         }
     }
 }
@@ -114,6 +123,15 @@ pub enum Lack {
     PtraceScope,
     /// It lies outside the container that we are in.
     OutsideContainer,
+    /// The kernel can't look at single instructions: it was built without `CONFIG_UPROBE_EVENTS`.
+    Uprobes,
+    /// A program or library says nowhere which line its code came from.
+    DebugInformation {
+        /// Its path in the target's root.
+        path: String,
+        /// The package of the distribution that it came with; `None` for what is of the user's own.
+        package: Option<String>,
+    },
 }
 
 /// One source, tried.
@@ -127,6 +145,23 @@ pub struct Probe {
     pub why: String,
     /// What it would take, the least.
     pub lacks: Vec<Lack>,
+}
+
+impl Probe {
+    /// One that works.
+    pub fn found(source: Source, why: impl Into<String>) -> Self {
+        Probe { source, works: Works::Yes, why: why.into(), lacks: Vec::new() }
+    }
+
+    /// One of which some works.
+    pub fn partly(source: Source, why: impl Into<String>, lacks: Vec<Lack>) -> Self {
+        Probe { source, works: Works::Partly, why: why.into(), lacks }
+    }
+
+    /// One that doesn't work.
+    pub fn missing(source: Source, why: impl Into<String>, lacks: Vec<Lack>) -> Self {
+        Probe { source, works: Works::No, why: why.into(), lacks }
+    }
 }
 
 /// Who makes containers.
@@ -156,6 +191,8 @@ pub struct Setting {
     pub program: PathBuf,
     /// The kernel's release.
     pub kernel: String,
+    /// The kernel describes its types (`/sys/kernel/btf/vmlinux`).
+    pub has_btf: bool,
     /// Our effective user's id.
     pub uid: u32,
     /// The capabilities that we have.
@@ -174,6 +211,39 @@ pub struct Setting {
     pub container: Option<Container>,
     /// The pod's or container's host name.
     pub host: String,
+}
+
+impl Setting {
+    /// Which of these capabilities we don't have.
+    pub fn lacking(&self, needed: &[Capability]) -> Vec<Lack> {
+        let has = |it: &Capability| self.effective.contains(it);
+        needed.iter().filter(|it| !has(it)).map(|it| Lack::Capability(*it)).collect()
+    }
+
+    /// What a BPF program that reads typed kernel structures lacks here, which takes a kernel of this version.
+    pub fn lacks_for_bpf(&self, at_least: (u32, u32)) -> Vec<Lack> {
+        let mut lacks = Vec::new();
+        if kernel_version(&self.kernel).is_some_and(|version| version < at_least) {
+            lacks.push(Lack::Kernel(at_least.0, at_least.1));
+        }
+        if !self.has_btf {
+            lacks.push(Lack::Btf);
+        }
+        if !self.effective.contains(&Capability::SysAdmin) {
+            lacks.extend(self.lacking(&[Capability::Bpf, Capability::Perfmon]));
+        }
+        // Both are asked for in the first user namespace, wherever we are.
+        if self.user_namespace {
+            lacks.push(Lack::UserNamespace);
+        }
+        lacks
+    }
+}
+
+/// Major and minor of a release such as `6.18.44-generic`.
+fn kernel_version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
 /// How a target will be read, the fastest first.
@@ -211,6 +281,18 @@ pub struct Diagnosis {
     pub setting: Setting,
     /// The process that was asked about.
     pub target: Option<ProbedTarget>,
-    /// Each source, in the order of [`Source`].
+    /// Each source that there is something to say of, in the order of [`Source`].
     pub probes: Vec<Probe>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_has_a_major_and_a_minor() {
+        assert_eq!(kernel_version("6.18.44-fc-v669"), Some((6, 18)));
+        assert_eq!(kernel_version("5.4-rc1"), Some((5, 4)));
+        assert_eq!(kernel_version(""), None);
+    }
 }

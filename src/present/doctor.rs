@@ -9,10 +9,13 @@ use std::io::{self, Write};
 /// An image that our program runs in: it needs nothing but the C library.
 const IMAGE: &str = "debian:stable-slim";
 
+/// What is left of 100 columns beside a mark and a label.
+const WHY_COLUMNS: usize = 100 - 23;
+
 /// What mends something, for one place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Remedy {
-    /// Where it is to be done: `here`, `docker`, `kubernetes`, `kernel`.
+    /// Where it is to be done: `here`, `docker`, `kubernetes`, `kernel`, `host`, or on the `program` that is watched.
     place: &'static str,
     /// A command to copy; a comment of the shell where there is none.
     command: String,
@@ -38,7 +41,13 @@ pub fn text(out: &mut dyn Write, diagnosis: &Diagnosis) -> io::Result<()> {
     writeln!(out)?;
     for probe in &diagnosis.probes {
         let why = [probe.why.as_str(), &later_words(probe)].concat();
-        writeln!(out, "  {} {:<18} {}", mark(probe.works), label(probe.source), printable(&why))?;
+        let why = printable(&why);
+        let mut lines = wrapped(&why).into_iter();
+        let first = lines.next().unwrap_or_default();
+        writeln!(out, "  {} {:<18} {first}", mark(probe.works), label(probe.source))?;
+        for line in lines {
+            writeln!(out, "    {:<18} {line}", "")?;
+        }
         let remedies = remedies(diagnosis, &probe.lacks);
         // The containers' variants stand once, at the end, unless they are the only ones.
         let is_here = |it: &&Remedy| !matches!(it.place, "docker" | "kubernetes");
@@ -63,7 +72,7 @@ pub fn text(out: &mut dyn Write, diagnosis: &Diagnosis) -> io::Result<()> {
 /// One line for `watch`: what works and what doesn't; `None` where nothing that this version reads is missing.
 pub fn short(diagnosis: &Diagnosis) -> Option<String> {
     let shown = diagnosis.probes.iter().filter(|it| {
-        let about_target = it.source != Source::OtherUsers && it.source != Source::DescriptorCount;
+        let about_target = !matches!(it.source, Source::OtherUsers | Source::DescriptorCount | Source::IoUring);
         about_target && !it.lacks.contains(&Lack::Version)
     });
     let shown: Vec<&Probe> = shown.collect();
@@ -105,6 +114,21 @@ pub fn json(diagnosis: &Diagnosis) -> Value {
     })
 }
 
+/// Lines that fit beside the labels; a word that is longer than a line stays whole.
+fn wrapped(words: &str) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in words.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= WHY_COLUMNS => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
 fn mark(works: Works) -> char {
     match works {
         Works::Yes => '✓',
@@ -123,9 +147,12 @@ fn label(source: Source) -> &'static str {
         Source::NetworkNamespace => "network namespace",
         Source::OtherUsers => "other users",
         Source::MemoryLimit => "memory limit",
-        Source::Stacks => "stacks",
-        Source::Payloads => "payloads",
-        Source::PythonFrames => "Python frames",
+        Source::IoUring => "io_uring",
+        Source::Stacks => "openers",
+        Source::Payloads => "last use, payloads",
+        Source::Encrypted => "TLS",
+        Source::RuntimeFrames => "runtime's frames",
+        Source::Lines => "lines of code",
     }
 }
 
@@ -175,6 +202,8 @@ fn lack_words(lack: &Lack) -> String {
         Lack::UserNamespace => "privileges outside this user namespace".to_owned(),
         Lack::PtraceScope => "a kernel.yama.ptrace_scope below 3".to_owned(),
         Lack::OutsideContainer => "a place outside this container".to_owned(),
+        Lack::Uprobes => "a kernel with uprobes".to_owned(),
+        Lack::DebugInformation { path, .. } => format!("debug information of {path}"),
     }
 }
 
@@ -216,6 +245,12 @@ fn remedies(diagnosis: &Diagnosis, lacks: &[Lack]) -> Vec<Remedy> {
             Lack::PtraceScope => {
                 remedies.push(of_kernel("# kernel.yama.ptrace_scope=3 holds until the machine is started anew".into()));
             }
+            Lack::Uprobes => remedies.push(of_kernel(
+                "grep CONFIG_UPROBE_EVENTS= /boot/config-$(uname -r)  # it takes a kernel with y".to_owned(),
+            )),
+            Lack::DebugInformation { path, package } => {
+                remedies.push(Remedy { place: "program", command: with_lines(path, package.as_deref()) });
+            }
             Lack::OutsideContainer => remedies.push(Remedy { place: "host", command: on_the_host(diagnosis) }),
         }
     }
@@ -223,9 +258,21 @@ fn remedies(diagnosis: &Diagnosis, lacks: &[Lack]) -> Vec<Remedy> {
         // Whatever we were given here would count in this namespace only.
         remedies.push(Remedy { place: "host", command: on_the_host(diagnosis) });
     } else if !wanted.is_empty() {
+        if wanted.contains(&Capability::SysAdmin) {
+            // It has both.
+            wanted.retain(|it| !matches!(it, Capability::Perfmon | Capability::Bpf));
+        }
         remedies.extend(capability_remedies(diagnosis, &wanted));
     }
     remedies
+}
+
+/// What gives a program or library its lines.
+fn with_lines(path: &str, package: Option<&str>) -> String {
+    match package {
+        Some(package) => format!("sudo apt install {package}-dbgsym  # from the distribution's debug archive"),
+        None => format!("# build {path} with -g, not stripped, or put its debug file below /usr/lib/debug"),
+    }
 }
 
 fn on_the_host(diagnosis: &Diagnosis) -> String {
@@ -323,6 +370,7 @@ mod tests {
             setting: Setting {
                 program: "/opt/a b/unclosed".into(),
                 kernel: "6.1.0".into(),
+                has_btf: true,
                 uid: 1000,
                 effective: Vec::new(),
                 bounding: everything,
@@ -369,6 +417,36 @@ mod tests {
         it.setting.user_namespace = true;
         it.probes[0].lacks = vec![Lack::UserNamespace];
         assert!(told(&it)[0].starts_with("host: sudo unclosed doctor"));
+    }
+
+    #[test]
+    fn lines_are_mended_by_a_package_or_a_build() {
+        let mut it = stranger();
+        let lack = |package: Option<&str>| Lack::DebugInformation {
+            path: "/usr/bin/app".into(),
+            package: package.map(str::to_owned),
+        };
+        it.probes[0].lacks = vec![lack(Some("app-server"))];
+        assert!(told(&it)[0].starts_with("program: sudo apt install app-server-dbgsym "), "{:?}", told(&it));
+        it.probes[0].lacks = vec![lack(None)];
+        assert!(told(&it)[0].contains("build /usr/bin/app with -g"), "{:?}", told(&it));
+    }
+
+    #[test]
+    fn one_capability_is_not_asked_for_where_another_has_it() {
+        let mut it = stranger();
+        let all = [Capability::SysAdmin, Capability::Bpf, Capability::Perfmon];
+        it.probes[0].lacks = all.into_iter().map(Lack::Capability).collect();
+        assert_eq!(told(&it), ["here: sudo setcap cap_sys_admin+ep '/opt/a b/unclosed'"]);
+    }
+
+    #[test]
+    fn words_are_wrapped_beside_the_labels_and_none_is_lost() {
+        let words = "one two-three ".repeat(20) + &"x".repeat(120);
+        let lines = wrapped(&words);
+        assert_eq!(lines.join(" "), words);
+        let (long, lines) = lines.split_last().expect("lines");
+        assert!(lines.iter().all(|line| line.len() <= WHY_COLUMNS) && long.len() == 120);
     }
 
     #[test]

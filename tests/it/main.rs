@@ -11,6 +11,7 @@ mod cost;
 mod crash;
 mod demo;
 mod doctor;
+mod doctor_ledger;
 mod full_disk;
 mod kinds;
 mod layers;

@@ -80,11 +80,6 @@ pub(super) fn decode(
     messages.collect()
 }
 
-/// The last message that says what the connection is for.
-pub(super) fn last_useful(messages: &[Message]) -> Option<&Message> {
-    messages.iter().rfind(|message| message.useful)
-}
-
 /// What one message says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Said {

@@ -238,6 +238,11 @@ fn what_is_encrypted_is_said_to_be() {
     assert_eq!(&*decode(&[write], Prepared::default(), None, false)[0].text, "(encrypted, 80 bytes)");
 }
 
+/// The last message that says what the connection is for.
+fn last_useful(messages: &[Message]) -> Option<&Message> {
+    messages.iter().rfind(|message| message.useful)
+}
+
 #[test]
 fn what_matters_came_before_the_commit() {
     let messages = decode(&writes(&PSYCOPG2), Prepared::default(), None, false);

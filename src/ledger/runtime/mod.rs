@@ -17,6 +17,14 @@ pub(super) const SETTINGS_BYTES: usize = 256;
 
 /// What was found of a runtime in a process.
 pub(super) trait Runtime: std::fmt::Debug {
+    /// Its name and version, for a person: `Python 3.11`.
+    fn name(&self) -> String;
+
+    /// Why none of its frames can be shown, where none can.
+    fn why_native(&self) -> Option<&str> {
+        None
+    }
+
     /// The number of its kernel side, in `bpf/runtime.h`.
     fn number(&self) -> u32;
 

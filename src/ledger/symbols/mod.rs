@@ -3,13 +3,16 @@
 //! - `elf`: a file by its sections.
 //! - `table`: functions by its symbols. `dwarf`: by its debug information. `debug_file`: where that stands in a file of its own.
 //! - `pages`: sections too large to be read as a whole. `name`: names as they stand in the source.
+//! - `told`, `package`: what a file will tell, and which package of the distribution it came with.
 
 mod debug_file;
 mod dwarf;
 pub(super) mod elf;
 mod name;
+pub(super) mod package;
 mod pages;
 mod table;
+pub(super) mod told;
 
 use super::process::{Mapping, Process};
 use super::unwind::tables::Tables;

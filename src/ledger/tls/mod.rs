@@ -9,11 +9,12 @@ mod tests;
 
 use super::process::{Mapping, Process};
 use super::runtime::go;
+use super::symbols::elf;
 use super::unwind::Natives;
 use crate::bpf::{Object, attach_to_instruction};
 use std::collections::{HashMap, HashSet};
 use std::ffi::CString;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -26,7 +27,7 @@ const FUNCTIONS: [&str; 6] =
 const GO_FUNCTION: &str = "crypto/tls.(*Conn).Write";
 
 /// Its number is that of the kernel's kind of event.
-const KIND: &str = "/sys/bus/event_source/devices/uprobe/type";
+pub(super) const KIND: &str = "/sys/bus/event_source/devices/uprobe/type";
 
 /// A mapped file: device and inode.
 type FileKey = (String, u64);
@@ -100,11 +101,55 @@ impl Tls {
         let file = process.file(mapping).map_err(|error| error.to_string())?;
         let path = CString::new(format!("/proc/self/fd/{}", file.as_raw_fd())).map_err(|error| error.to_string())?;
         let link = attach_to_instruction(program, programs.kind, &path, offset, process.pid());
-        link.map_err(|error| match error.kind() {
-            io::ErrorKind::InvalidInput => format!("{error}; it takes Linux 5.15 or later"),
-            io::ErrorKind::PermissionDenied => format!("{error}; it takes CAP_PERFMON and CAP_SYS_PTRACE"),
-            _ => error.to_string(),
-        })
+        link.map_err(|error| refusal(&error))
+    }
+}
+
+/// The paths of those files of a process that would be looked into.
+pub(super) fn seen(process: &Process, natives: &mut Natives) -> Vec<String> {
+    let go = go::entry_of(process, GO_FUNCTION);
+    let has = |mapping: &&Mapping| !places(process, natives, mapping, go).is_empty();
+    files(process).into_iter().map(|(_, mapping)| mapping).filter(has).map(|mapping| mapping.path.clone()).collect()
+}
+
+/// Whether the kernel lets us look at an instruction: tried on our own first one, which has been run and won't be again.
+pub(super) fn try_on_ourselves(object: &Object) -> Result<(), Refused> {
+    let other = |error: io::Error| Refused { why: error.to_string(), is_permission: false };
+    let program = File::open("/proc/self/exe").map_err(other)?;
+    let entry = entry(program).ok_or_else(|| other(io::ErrorKind::InvalidData.into()))?;
+    let programs = Programs::load(object).map_err(|why| Refused { why, is_permission: false })?;
+    let link = attach_to_instruction(&programs.of_c, programs.kind, c"/proc/self/exe", entry, std::process::id());
+    link.map(drop).map_err(|error| Refused {
+        is_permission: error.kind() == io::ErrorKind::PermissionDenied,
+        why: refusal(&error),
+    })
+}
+
+/// Why no instruction can be looked at.
+#[derive(Debug)]
+pub(super) struct Refused {
+    /// For a person.
+    pub why: String,
+    /// A capability is lacking.
+    pub is_permission: bool,
+}
+
+/// Where in its file a program begins.
+fn entry(program: File) -> Option<u64> {
+    let source = elf::source(program);
+    let elf = elf::parse(&source)?;
+    let address = object::Object::entry(&*elf);
+    let segments = elf::segments(&elf);
+    let segment = segments.iter().find(|it| address.wrapping_sub(it.address) < it.file_bytes)?;
+    Some(address - segment.address + segment.offset)
+}
+
+/// What the kernel said to looking at an instruction, and what it takes.
+fn refusal(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::InvalidInput => format!("{error}; it takes Linux 5.15 or later"),
+        io::ErrorKind::PermissionDenied => format!("{error}; for uprobes the kernel asks for CAP_SYS_ADMIN"),
+        _ => error.to_string(),
     }
 }
 

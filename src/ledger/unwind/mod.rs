@@ -59,16 +59,6 @@ impl Natives {
     pub(super) fn find_symbol(&mut self, process: &Process, module: &Mapping, names: &[&str]) -> Option<Symbol> {
         self.files.find_symbol(process, module, names)
     }
-
-    /// The model's frames at one address of a process, inlined ones first; at least one.
-    pub(super) fn frames_at(&mut self, process: &mut Process, address: u64) -> Vec<Frame> {
-        let copied = Copied { sp: 0, bytes: &[] };
-        let mut walk = Walk { files: &mut self.files, process, copied, is_cut: false, was_refreshed: false };
-        let mapping = walk.mapping(address);
-        let frames = walk.name(mapping.as_ref(), address);
-        self.files.keep_within_bounds();
-        frames
-    }
 }
 
 /// One stack that is being unwound.

@@ -30,10 +30,8 @@ pub fn probe(proc: &ProcFs, pid: Option<u32>) -> Result<Diagnosis, ReadError> {
         prober.network_namespace(),
         prober.other_users(),
         prober.memory_limit(),
-        prober.stacks(),
-        prober.payloads(),
-        prober.python_frames(),
     ];
+    let probes: Vec<Probe> = probes.into_iter().chain(prober.io_uring()).collect();
     let way = way(&probes);
     let container = pid.and_then(|pid| setting::container_of(&proc.text(pid, "cgroup").ok()?));
     let container = container.filter(|it| setting.container.as_ref().is_none_or(|own| own.id != it.id));
@@ -119,21 +117,23 @@ impl<'a> Prober<'a> {
     fn descriptors(&self) -> Probe {
         let source = Source::Descriptors;
         match (&self.id, &self.closed) {
-            (None, _) => found(source, "of every process of our own user, by /proc/PID/fd; `doctor PID` tells of one"),
+            (None, _) => {
+                Probe::found(source, "of every process of our own user, by /proc/PID/fd; `doctor PID` tells of one")
+            }
             (Some(id), None) => {
                 let count = count_of(self.snapshot.as_ref());
-                found(source, format!("{count} read from /proc/{}/fd", id.pid))
+                Probe::found(source, format!("{count} read from /proc/{}/fd", id.pid))
             }
             (Some(id), Some(error)) => {
                 let lacks = self.of_others(id.pid);
                 if let Some(iterated) = &self.iterated {
                     let count = count_of(Some(iterated));
                     let why = format!("{count} read by BPF; what files are called is closed to us ({error})");
-                    return Probe { works: Works::Partly, ..missing(source, why, lacks) };
+                    return Probe::partly(source, why, lacks);
                 }
                 let more = "; we have the capabilities that open it, so a security module or a sandbox keeps it closed";
                 let more = if lacks.is_empty() { more } else { "" };
-                missing(source, format!("{error}{more}"), lacks)
+                Probe::missing(source, format!("{error}{more}"), lacks)
             }
         }
     }
@@ -143,16 +143,11 @@ impl<'a> Prober<'a> {
     fn of_others(&self, pid: u32) -> Vec<Lack> {
         let is_listed = fs::read_dir(self.proc.folder(pid).join("fd")).is_ok();
         let needed = [Capability::DacReadSearch, Capability::SysPtrace];
-        let mut lacks = self.lacking(&needed[usize::from(is_listed)..]);
+        let mut lacks = self.setting.lacking(&needed[usize::from(is_listed)..]);
         if lacks.is_empty() && self.setting.user_namespace {
             lacks.push(Lack::UserNamespace);
         }
         lacks
-    }
-
-    fn lacking(&self, needed: &[Capability]) -> Vec<Lack> {
-        let has = |it: &Capability| self.setting.effective.contains(it);
-        needed.iter().filter(|it| !has(it)).map(|it| Lack::Capability(*it)).collect()
     }
 
     fn descriptor_count(&self) -> Probe {
@@ -161,20 +156,20 @@ impl<'a> Prober<'a> {
         let size = |folder: PathBuf| fs::metadata(folder).map(|found| found.len());
         if !size(self.proc.root().join("self/fd")).is_ok_and(|size| size > 0) {
             let why = "the size of /proc/PID/fd tells nothing here: descriptors are counted by listing them";
-            return Probe { works: Works::Partly, ..missing(source, why, vec![Lack::Kernel(6, 2)]) };
+            return Probe::partly(source, why, vec![Lack::Kernel(6, 2)]);
         }
-        let Some(id) = &self.id else { return found(source, "of every process, by the size of /proc/PID/fd") };
+        let Some(id) = &self.id else { return Probe::found(source, "of every process, by the size of /proc/PID/fd") };
         match size(self.proc.folder(id.pid).join("fd")) {
-            Ok(count) => found(source, format!("{count}, by the size of /proc/{}/fd, whoever asks", id.pid)),
-            Err(error) => missing(source, error.to_string(), self.of_others(id.pid)),
+            Ok(count) => Probe::found(source, format!("{count}, by the size of /proc/{}/fd, whoever asks", id.pid)),
+            Err(error) => Probe::missing(source, error.to_string(), self.of_others(id.pid)),
         }
     }
 
     fn sockets(&self) -> Probe {
         let source = Source::Sockets;
-        let partly = |why: String, lacks| Probe { works: Works::Partly, ..missing(source, why, lacks) };
+        let partly = |why: String, lacks| Probe::partly(source, why, lacks);
         if let Some(iterated) = &self.iterated {
-            return found(source, format!("BPF tells them{}", of_this_process(iterated)));
+            return Probe::found(source, format!("BPF tells them{}", of_this_process(iterated)));
         }
         if let (Some(id), Some(_)) = (&self.id, &self.closed) {
             let why = "the tables are open to us, which of the sockets are its own is not: those of its cgroup or user";
@@ -191,7 +186,7 @@ impl<'a> Prober<'a> {
                 let why = format!("in a network namespace that is closed to us: by /proc/PID/net{sockets}");
                 partly(why, self.to_enter())
             }
-            (Ok(_), _) => found(source, format!("sock_diag lists tcp, udp, raw and unix{sockets}")),
+            (Ok(_), _) => Probe::found(source, format!("sock_diag lists tcp, udp, raw and unix{sockets}")),
         }
     }
 
@@ -219,39 +214,20 @@ impl<'a> Prober<'a> {
             }
         );
         let works = if seen == all { Works::Yes } else { Works::Partly };
-        Probe { works, ..found(source, why) }
+        Probe { works, ..Probe::found(source, why) }
     }
 
     /// The one place to ask whether the iterator can be used.
     fn file_iterator(&self) -> Probe {
-        let lacks = self.for_bpf((6, 1));
+        let lacks = self.setting.lacks_for_bpf((6, 1));
         let why = "descriptors, addresses, bytes and silence in one pass, of any process";
         if !lacks.is_empty() {
-            return missing(Source::FileIterator, why, lacks);
+            return Probe::missing(Source::FileIterator, why, lacks);
         }
         match &self.iterator {
-            Ok(()) => found(Source::FileIterator, why),
-            Err(error) => missing(Source::FileIterator, error, Vec::new()),
+            Ok(()) => Probe::found(Source::FileIterator, why),
+            Err(error) => Probe::missing(Source::FileIterator, error, Vec::new()),
         }
-    }
-
-    /// What a BPF program that reads typed kernel structures lacks here.
-    fn for_bpf(&self, at_least: (u32, u32)) -> Vec<Lack> {
-        let mut lacks = Vec::new();
-        if kernel_version(&self.setting.kernel).is_some_and(|version| version < at_least) {
-            lacks.push(Lack::Kernel(at_least.0, at_least.1));
-        }
-        if !self.system().join("kernel/btf/vmlinux").exists() {
-            lacks.push(Lack::Btf);
-        }
-        if !self.setting.effective.contains(&Capability::SysAdmin) {
-            lacks.extend(self.lacking(&[Capability::Bpf, Capability::Perfmon]));
-        }
-        // Both are asked for in the first user namespace, wherever we are.
-        if self.setting.user_namespace {
-            lacks.push(Lack::UserNamespace);
-        }
-        lacks
     }
 
     /// `/sys`, beside `/proc`.
@@ -262,25 +238,27 @@ impl<'a> Prober<'a> {
     fn network_namespace(&self) -> Probe {
         let source = Source::NetworkNamespace;
         match (self.namespace, &self.id) {
-            (Namespace::Ours, Some(_)) => found(source, "it is in ours: nothing is to be entered"),
-            (Namespace::Other(true), Some(_)) => found(source, "it is in another one, which may be entered"),
-            (Namespace::Other(true), None) => found(source, "others may be entered"),
+            (Namespace::Ours, Some(_)) => Probe::found(source, "it is in ours: nothing is to be entered"),
+            (Namespace::Other(true), Some(_)) => Probe::found(source, "it is in another one, which may be entered"),
+            (Namespace::Other(true), None) => Probe::found(source, "others may be entered"),
             (Namespace::Unknown | Namespace::Other(false), Some(_)) if self.iterated.is_some() => {
-                found(source, "whichever it is in, BPF sees into it")
+                Probe::found(source, "whichever it is in, BPF sees into it")
             }
             (Namespace::Unknown, Some(id)) => {
                 // Following the link takes the check of ptrace alone.
-                let lacks = self.lacking(&[Capability::SysPtrace]);
+                let lacks = self.setting.lacking(&[Capability::SysPtrace]);
                 let lacks = if lacks.is_empty() { self.of_others(id.pid) } else { lacks };
-                Probe { works: Works::Partly, ..missing(source, "which one it is in is closed to us", lacks) }
+                Probe::partly(source, "which one it is in is closed to us", lacks)
             }
-            (_, Some(_)) => missing(source, "it is in another one, which may not be entered", self.to_enter()),
-            (_, None) => missing(source, "others may not be entered: /proc/PID/net is read instead", self.to_enter()),
+            (_, Some(_)) => Probe::missing(source, "it is in another one, which may not be entered", self.to_enter()),
+            (_, None) => {
+                Probe::missing(source, "others may not be entered: /proc/PID/net is read instead", self.to_enter())
+            }
         }
     }
 
     fn to_enter(&self) -> Vec<Lack> {
-        let lacks = self.lacking(&[Capability::SysAdmin]);
+        let lacks = self.setting.lacking(&[Capability::SysAdmin]);
         if lacks.is_empty() { vec![Lack::UserNamespace] } else { lacks }
     }
 
@@ -300,89 +278,46 @@ impl<'a> Prober<'a> {
         if let Some(option) = &self.setting.hidepid {
             why.push_str(&format!("; /proc is mounted with {option}, which hides others'"));
         }
-        let lacks = self.lacking(&[Capability::DacReadSearch, Capability::SysPtrace]);
+        let lacks = self.setting.lacking(&[Capability::DacReadSearch, Capability::SysPtrace]);
         if self.iterator.is_ok() && !lacks.is_empty() {
-            return Probe { works: Works::Partly, ..missing(source, format!("BPF reads all of them; {why}"), lacks) };
+            return Probe::partly(source, format!("BPF reads all of them; {why}"), lacks);
         }
         if lacks.is_empty() && !self.setting.user_namespace {
-            return found(source, why);
+            return Probe::found(source, why);
         }
         let lacks = if lacks.is_empty() { vec![Lack::UserNamespace] } else { lacks };
-        missing(source, why, lacks)
+        Probe::missing(source, why, lacks)
     }
 
     fn memory_limit(&self) -> Probe {
         let source = Source::MemoryLimit;
         let groups = self.system().join("fs/cgroup");
         if !groups.join("memory").exists() && !groups.join("cgroup.controllers").exists() {
-            return missing(source, "no cgroup file system is mounted on /sys/fs/cgroup", Vec::new());
+            return Probe::missing(source, "no cgroup file system is mounted on /sys/fs/cgroup", Vec::new());
         }
-        let Some(id) = &self.id else { return found(source, "by /sys/fs/cgroup") };
+        let Some(id) = &self.id else { return Probe::found(source, "by /sys/fs/cgroup") };
         let paths = self.proc.text(id.pid, "cgroup").unwrap_or_default();
         match self.proc.memory_limit(id.pid) {
-            Some(limit) => found(source, format!("{} MiB, by its cgroups", limit >> 20)),
+            Some(limit) => Probe::found(source, format!("{} MiB, by its cgroups", limit >> 20)),
             None if paths.contains(":/..") => {
-                missing(source, "its cgroup lies outside what we see of them", vec![Lack::OutsideContainer])
+                Probe::missing(source, "its cgroup lies outside what we see of them", vec![Lack::OutsideContainer])
             }
-            None => found(source, "its cgroups set none"),
+            None => Probe::found(source, "its cgroups set none"),
         }
     }
 
-    fn stacks(&self) -> Probe {
-        self.of_a_later_version(Source::Stacks, "by BPF at the opening", self.for_bpf((5, 15)))
-    }
-
-    fn payloads(&self) -> Probe {
-        let paranoid = fs::read_to_string(self.proc.root().join("sys/kernel/perf_event_paranoid")).unwrap_or_default();
-        let uprobes = self.system().join("bus/event_source/devices/uprobe").exists();
-        let uprobes = if uprobes { "has uprobes" } else { "has no uprobes, so none of TLS" };
-        let why = format!(
-            "by BPF at the sending; the kernel {uprobes}; perf_event_paranoid is {}, which CAP_PERFMON passes",
-            paranoid.trim()
-        );
-        self.of_a_later_version(Source::Payloads, &why, self.for_bpf((5, 15)))
-    }
-
-    fn python_frames(&self) -> Probe {
-        let source = Source::PythonFrames;
-        let scope = fs::read_to_string(self.proc.root().join("sys/kernel/yama/ptrace_scope")).unwrap_or_default();
-        let scope = match scope.trim() {
-            "" => "no ptrace_scope here".to_owned(),
-            scope => format!("ptrace_scope is {scope}"),
-        };
-        let mut lacks = Vec::new();
-        if let Some(id) = &self.id
-            // Opening it for reading is where ptrace's check is made; nothing is read and the process isn't touched.
-            && fs::File::open(self.proc.folder(id.pid).join("mem")).is_err()
-        {
-            lacks = self.of_others(id.pid);
-            if scope.ends_with('3') {
-                lacks.push(Lack::PtraceScope);
-            } else if lacks.is_empty() {
-                lacks = self.lacking(&[Capability::SysPtrace]);
+    /// Of a process whose descriptors were read.
+    fn io_uring(&self) -> Option<Probe> {
+        let read = self.snapshot.as_ref().or(self.iterated.as_ref())?;
+        let rings = read.sightings.iter().filter(|it| it.resource.kind == Kind::IoUring).count();
+        Some(match rings {
+            0 => Probe::found(Source::IoUring, "it holds none: nothing passes by what is hooked"),
+            rings => {
+                let why = format!("it holds {rings}: what is opened or sent through them has no stack, or another's");
+                Probe::partly(Source::IoUring, why, Vec::new())
             }
-        }
-        self.of_a_later_version(source, &format!("by the process' memory; {scope}"), lacks)
+        })
     }
-
-    fn of_a_later_version(&self, source: Source, how: &str, mut lacks: Vec<Lack>) -> Probe {
-        lacks.insert(0, Lack::Version);
-        missing(source, format!("not in this version ({how})"), lacks)
-    }
-}
-
-fn found(source: Source, why: impl Into<String>) -> Probe {
-    Probe { source, works: Works::Yes, why: why.into(), lacks: Vec::new() }
-}
-
-fn missing(source: Source, why: impl Into<String>, lacks: Vec<Lack>) -> Probe {
-    Probe { source, works: Works::No, why: why.into(), lacks }
-}
-
-/// Major and minor of a release such as `6.18.44-generic`.
-fn kernel_version(release: &str) -> Option<(u32, u32)> {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
-    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
 /// Compares the target's namespace with ours. Without a target our own is tried, which takes what another one takes.
@@ -407,13 +342,6 @@ fn can_enter(link: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_release_has_a_major_and_a_minor() {
-        assert_eq!(kernel_version("6.18.44-fc-v669"), Some((6, 18)));
-        assert_eq!(kernel_version("5.4-rc1"), Some((5, 4)));
-        assert_eq!(kernel_version(""), None);
-    }
 
     #[test]
     fn of_ourselves_all_but_what_takes_privileges_works() {

@@ -20,6 +20,7 @@ pub(super) fn setting(proc: &ProcFs) -> Setting {
     let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("unclosed"));
     Setting {
         kernel: text("sys/kernel/osrelease").trim().to_owned(),
+        has_btf: proc.root().with_file_name("sys").join("kernel/btf/vmlinux").exists(),
         uid: field("Uid:").split_ascii_whitespace().nth(1).and_then(|uid| uid.parse().ok()).unwrap_or(u32::MAX),
         effective: mask("CapEff:"),
         bounding: mask("CapBnd:"),

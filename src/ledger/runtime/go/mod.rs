@@ -10,6 +10,7 @@ mod program;
 mod table;
 #[cfg(test)]
 mod tests;
+mod version;
 
 use super::super::process::Process;
 use super::super::raw::RawStack;
@@ -63,6 +64,10 @@ pub(in crate::ledger) fn entry_of(process: &Process, name: &str) -> Option<u64> 
 }
 
 impl Runtime for Go {
+    fn name(&self) -> String {
+        self.program.version.as_ref().map_or_else(|| "Go".to_owned(), |version| format!("Go {version}"))
+    }
+
     fn stays_on_its_thread(&self) -> bool {
         false
     }

@@ -4,12 +4,13 @@ use super::super::super::process::{Mapping, Process};
 use super::elf;
 use super::memory::Pages;
 use super::table::{Format, Table};
+use super::version;
 
 /// Sections that hold the table, in programs that stand where they are told and in those that stand anywhere.
 const SECTIONS: [&str; 2] = [".gopclntab", ".data.rel.ro.gopclntab"];
 
 /// Sections that only Go's linker makes.
-const SIGNS: [&str; 2] = [".go.buildinfo", ".note.go.buildid"];
+const SIGNS: [&str; 2] = [version::SECTION, ".note.go.buildid"];
 
 /// The table begins at a multiple of this.
 const TABLE_ALIGNMENT: u64 = 32;
@@ -28,6 +29,8 @@ const RECORD_WORDS: usize = 41;
 pub(super) struct Program {
     /// Its path, as the process has it.
     pub path: String,
+    /// The compiler's version, `1.19.8`; `None` where it doesn't say.
+    pub version: Option<String>,
     pub table: Table,
 }
 
@@ -47,10 +50,12 @@ impl Program {
         let parts: Vec<&Mapping> = process.mappings().iter().filter(is_part).collect();
         let memory = Pages::of(process);
         let sections = elf::named(&process.file(first).ok()?)?;
-        let section = sections.as_ref().and_then(|sections| {
-            let section = SECTIONS.iter().find_map(|name| sections.address_of(name))?;
+        let address_of = |names: &[&str]| {
+            let sections = sections.as_ref()?;
+            let section = names.iter().find_map(|name| sections.address_of(name))?;
             Some(section.wrapping_add(first.start.wrapping_sub(sections.base)))
-        });
+        };
+        let section = address_of(&SECTIONS);
         let is_go = |sections: &elf::Sections| SIGNS.iter().any(|name| sections.address_of(name).is_some());
         let table = match section {
             Some(address) => table_at(&memory, &parts, address),
@@ -60,7 +65,8 @@ impl Program {
             }
             None => None,
         }?;
-        Some(Program { path: first.path.clone(), table })
+        let version = address_of(&[version::SECTION]).and_then(|address| version::at(&memory, address));
+        Some(Program { path: first.path.clone(), version, table })
     }
 }
 

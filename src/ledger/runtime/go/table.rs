@@ -37,8 +37,6 @@ pub(super) enum Format {
 #[derive(Clone, Debug)]
 pub(super) struct Table {
     pub format: Format,
-    /// Where it begins.
-    pub address: u64,
     /// Where the functions' code begins, and ends.
     pub text: u64,
     pub text_end: u64,
@@ -107,7 +105,6 @@ impl Table {
             || words.next().filter(|offset| *offset < 1 << 32).and_then(|offset| address.checked_add(offset));
         let mut table = Table {
             format,
-            address,
             text: 0,
             text_end: 0,
             data: None,

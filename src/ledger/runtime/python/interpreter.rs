@@ -10,6 +10,8 @@ use super::offsets::{Offsets, PUBLISHED_BYTES, Places};
 pub(super) struct Interpreter {
     /// The path of the program or library that it is, as the process has it.
     pub path: String,
+    /// The version's second number; `None` where nothing tells.
+    pub minor: Option<u32>,
     /// Where `_PyRuntime` stands.
     pub runtime: u64,
     /// Where its fields are; the error says why they are not known.
@@ -50,6 +52,7 @@ impl Interpreter {
                 };
                 Some(Interpreter {
                     path: mapping.path.clone(),
+                    minor,
                     runtime,
                     offsets,
                     places,

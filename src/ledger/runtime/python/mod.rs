@@ -44,6 +44,14 @@ pub(super) fn find(process: &Process) -> Option<Box<dyn Runtime>> {
 }
 
 impl Runtime for Python {
+    fn name(&self) -> String {
+        self.interpreter.minor.map_or_else(|| "Python".to_owned(), |minor| format!("Python 3.{minor}"))
+    }
+
+    fn why_native(&self) -> Option<&str> {
+        self.interpreter.offsets.as_ref().err().map(String::as_str)
+    }
+
     fn number(&self) -> u32 {
         1
     }
