@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import json
 import mmap
+import os
 import pathlib
 import re
 import signal
@@ -37,6 +38,11 @@ BUSY_SECONDS = 10
 STATS = pathlib.Path("/proc/sys/kernel/bpf_stats_enabled")
 
 
+# The processors, and the one that a load has to itself.
+ALL = os.sched_getaffinity(0)
+LOAD = {min(ALL)}
+
+
 def main():
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--release-binary", default="target/release/unclosed")
@@ -46,6 +52,8 @@ def main():
     arguments.add_argument("--flags", default="", help="further ones of the recorder, as `--openers connections`")
     arguments.add_argument("--hooks", action="store_true", help="what each hook takes instead, by the kernel's count")
     typed = arguments.parse_args()
+    # Whom it speaks to runs beside the load, always: the scheduler's choice between one processor and two outweighs all else.
+    os.sched_setaffinity(0, ALL - LOAD or ALL)
     with contextlib.ExitStack() as until_end:
         bench = Bench(until_end, typed)
         measure = hooks if typed.hooks else throughput
@@ -117,7 +125,8 @@ class Bench:
         """From when the ledger is attached to when it is gone; gives the recorder's own pid."""
         file = self.folder / "bench.unclosed"
         words = [self.typed.release_binary, "record", "-p", str(pid), "--every", "1s", *self.typed.flags.split(), "--output", file]
-        recorder = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        anywhere = {"preexec_fn": lambda: os.sched_setaffinity(0, ALL)}
+        recorder = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, **anywhere)
         said = next((line for line in recorder.stderr if "Recording to" in line), None)
         assert said, f"{words} did not record"
         time.sleep(SETTLE_SECONDS)
@@ -145,7 +154,7 @@ class Load:
         counter = counter_in(folder)
         with open(counter, "r+b") as file:
             self._turns = mmap.mmap(file.fileno(), 8)
-        self._process = subprocess.Popen(words(counter))
+        self._process = subprocess.Popen(words(counter), preexec_fn=lambda: os.sched_setaffinity(0, LOAD))
         self.pid = self._process.pid
 
     def __enter__(self):
