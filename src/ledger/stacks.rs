@@ -8,10 +8,17 @@ use super::runtime::Runtime;
 use super::targets::Targets;
 use super::unwind::Natives;
 use crate::model::{Frame, Stack, StackKey};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
 
 /// Paths that are remembered. What is beyond is forgotten all at once: the kernel's side copies its paths again.
 const PATHS_MAX: usize = 1 << 16;
+
+/// Stacks that wait to be looked at, 20 kB each.
+const WAITING_MAX: usize = 512;
+
+/// How long stacks are looked at in a row: a program's debug information may take seconds, and ticks go on.
+const TIME_MAX: Duration = Duration::from_millis(250);
 
 /// Different stacks of a recording.
 const STACKS_MAX: usize = 10_000;
@@ -30,6 +37,8 @@ pub(super) struct Stacks {
     pub natives: Natives,
     by_path: HashMap<u64, Option<StackKey>>,
     by_content: HashMap<Stack, StackKey>,
+    /// Copied, and not looked at yet.
+    waiting: VecDeque<(u64, u32, RawStack)>,
     /// Those that were not told yet.
     new: Vec<(StackKey, Stack)>,
     /// Uses of which the stack never came.
@@ -39,15 +48,21 @@ pub(super) struct Stacks {
 }
 
 impl Stacks {
-    /// Takes in the stacks that the kernel has copied since the last call.
+    /// Takes in the stacks that the kernel has copied since the last call: as many as time allows, the others at the next call.
     pub(super) fn take(&mut self, hooks: &mut Hooks, targets: &mut Targets) {
-        let mut taken = Vec::new();
         while let Some(record) = hooks.stacks.next() {
             let Some((path, tgid, raw)) = records::stack(record) else { continue };
             targets.glance(hooks, tgid, &raw);
-            taken.push((path, tgid, raw));
+            if self.waiting.len() >= WAITING_MAX {
+                self.lost += 1;
+            } else {
+                self.waiting.push_back((path, tgid, raw));
+            }
         }
-        for (path, tgid, raw) in taken {
+        let begun = Instant::now();
+        while begun.elapsed() < TIME_MAX
+            && let Some((path, tgid, raw)) = self.waiting.pop_front()
+        {
             if self.by_path.len() >= PATHS_MAX {
                 self.by_path.clear();
             }
@@ -65,7 +80,8 @@ impl Stacks {
         if path == 0 {
             return None;
         }
-        if !self.by_path.contains_key(&path) {
+        // Where some wait already this tick has no time for more.
+        if !self.by_path.contains_key(&path) && self.waiting.is_empty() {
             self.take(hooks, targets);
         }
         let known = self.by_path.get(&path);
