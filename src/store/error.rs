@@ -76,8 +76,16 @@ pub enum StoreError {
 impl StoreError {
     /// Words what SQLite says about `path`.
     pub(super) fn sqlite(path: &Path, source: rusqlite::Error) -> Self {
-        use rusqlite::ErrorCode;
+        use rusqlite::{Error, ErrorCode};
         let path = path.to_owned();
+        // We wrote each value in its form: one that has another was overwritten.
+        if let Error::FromSqlConversionFailure(..)
+        | Error::IntegralValueOutOfRange(..)
+        | Error::InvalidColumnType(..)
+        | Error::Utf8Error(..) = source
+        {
+            return StoreError::Damaged { path, reason: format!("a value in it is none that we write: {source}") };
+        }
         match source.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => StoreError::Full { path },
             Some(ErrorCode::NotADatabase) => StoreError::NotARecording(path),

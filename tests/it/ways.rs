@@ -388,7 +388,8 @@ fn lives(way: &str, folder: &Path) {
     let (connection, opened) =
         held.split_once(' ').map(|(one, other)| (one.parse().unwrap(), other.parse().unwrap())).unwrap();
     let file = folder.join(format!("{way}.unclosed"));
-    let watch = format!("record -p {} --every 50ms --source {way}", program.pid());
+    // The ledger would count what the new program's loader opens and closes besides.
+    let watch = format!("record -p {} --every 50ms --source {way} --no-ledger", program.pid());
     let mut watch = Run::it(watch).output(&file).start();
     watch.complaint("Recording to ");
     let before = until("what it holds", || ids(&shown(&file), [&[connection], &[opened]]));

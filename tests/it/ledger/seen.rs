@@ -204,7 +204,8 @@ impl Seen {
         for leak in self.watched_leaks() {
             let own = Part::Opener.frames(leak);
             assert!(own.is_empty(), "{}: {own:#?}", self.leaker.title);
-            assert!(!leak["opener"]["frames"].as_array().unwrap().is_empty(), "{}: {leak:#}", self.leaker.title);
+            let frames = leak["opener"]["frames"].as_array();
+            assert!(frames.is_some_and(|it| !it.is_empty()), "{}: {leak:#}", self.leaker.title);
         }
         self
     }
