@@ -21,7 +21,7 @@ const WAITING_MAX: usize = 512;
 const TIME_MAX: Duration = Duration::from_millis(250);
 
 /// Different stacks of a recording.
-const STACKS_MAX: usize = 10_000;
+const STACKS_MAX: u32 = 10_000;
 
 /// A stack with what telling its path from others needs.
 #[derive(Debug)]
@@ -37,6 +37,10 @@ pub(super) struct Stacks {
     pub natives: Natives,
     by_path: HashMap<u64, Option<StackKey>>,
     by_content: HashMap<Stack, StackKey>,
+    /// Keys given out so far.
+    keys: u32,
+    /// Those of paths whose stacks still wait.
+    promised: HashMap<u64, StackKey>,
     /// Copied, and not looked at yet.
     waiting: VecDeque<(u64, u32, RawStack)>,
     /// Those that were not told yet.
@@ -48,8 +52,32 @@ pub(super) struct Stacks {
 }
 
 impl Stacks {
-    /// Takes in the stacks that the kernel has copied since the last call: as many as time allows, the others at the next call.
+    /// Takes in the stacks that the kernel has copied since the last call, and looks at as many as time allows; the others are
+    /// looked at in the next call.
     pub(super) fn take(&mut self, hooks: &mut Hooks, targets: &mut Targets) {
+        self.gather(hooks, targets);
+        let begun = Instant::now();
+        while begun.elapsed() < TIME_MAX
+            && let Some((path, tgid, raw)) = self.waiting.pop_front()
+        {
+            if self.by_path.len() >= PATHS_MAX {
+                self.by_path.clear();
+            }
+            // What ended before its stack could be looked at has none that could be read.
+            let promised = self.promised.remove(&path);
+            let Some(watched) = targets.get_mut(tgid) else {
+                self.lost += u64::from(promised.is_some());
+                continue;
+            };
+            let resolved = self.resolve(&mut watched.process, watched.runtime.as_deref_mut(), &raw);
+            targets.learn(hooks, tgid, &raw, &resolved);
+            let key = self.key_or(resolved.stack, promised);
+            self.by_path.insert(path, key);
+        }
+    }
+
+    /// Takes over what the kernel has copied since the last call.
+    fn gather(&mut self, hooks: &mut Hooks, targets: &mut Targets) {
         while let Some(record) = hooks.stacks.next() {
             let Some((path, tgid, raw)) = records::stack(record) else { continue };
             targets.glance(hooks, tgid, &raw);
@@ -59,34 +87,33 @@ impl Stacks {
                 self.waiting.push_back((path, tgid, raw));
             }
         }
-        let begun = Instant::now();
-        while begun.elapsed() < TIME_MAX
-            && let Some((path, tgid, raw)) = self.waiting.pop_front()
-        {
-            if self.by_path.len() >= PATHS_MAX {
-                self.by_path.clear();
-            }
-            // What ended before its stack could be looked at has none that could be read.
-            let Some(watched) = targets.get_mut(tgid) else { continue };
-            let resolved = self.resolve(&mut watched.process, watched.runtime.as_deref_mut(), &raw);
-            targets.learn(hooks, tgid, &raw, &resolved);
-            let key = self.key(resolved.stack);
-            self.by_path.insert(path, key);
-        }
     }
 
-    /// The stack of a path; `None` where there is none, or it was lost, which is counted.
+    /// The stack of a path, which may be told later than its key; `None` where there is none, or it was lost, which is counted.
     pub(super) fn of_path(&mut self, path: u64, hooks: &mut Hooks, targets: &mut Targets) -> Option<StackKey> {
         if path == 0 {
             return None;
         }
-        // Where some wait already this tick has no time for more.
-        if !self.by_path.contains_key(&path) && self.waiting.is_empty() {
-            self.take(hooks, targets);
+        if !self.by_path.contains_key(&path) {
+            // Where some wait already this tick has no time for more.
+            match self.waiting.is_empty() {
+                true => self.take(hooks, targets),
+                false => self.gather(hooks, targets),
+            }
         }
-        let known = self.by_path.get(&path);
-        self.lost += u64::from(known.is_none());
-        *known?
+        if let Some(known) = self.by_path.get(&path) {
+            return *known;
+        }
+        if let Some(promised) = self.promised.get(&path) {
+            return Some(*promised);
+        }
+        if !self.waiting.iter().any(|(waits, ..)| *waits == path) {
+            self.lost += 1;
+            return None;
+        }
+        let key = self.next_key()?;
+        self.promised.insert(path, key);
+        Some(key)
     }
 
     /// Names the frames of a raw stack.
@@ -110,20 +137,31 @@ impl Stacks {
 
     /// The key of a stack; a new one is told.
     pub(super) fn key(&mut self, stack: Stack) -> Option<StackKey> {
+        self.key_or(stack, None)
+    }
+
+    /// The key of a stack, of which one may have been `promised`. Where it is known by another, it is told by both.
+    fn key_or(&mut self, stack: Stack, promised: Option<StackKey>) -> Option<StackKey> {
         if stack.frames.is_empty() {
             return None;
         }
-        if let Some(key) = self.by_content.get(&stack) {
-            return Some(*key);
+        if let Some(known) = self.by_content.get(&stack).copied() {
+            self.new.extend(promised.map(|key| (key, stack)));
+            return Some(known);
         }
-        if self.by_content.len() >= STACKS_MAX {
-            self.left_out += 1;
-            return None;
-        }
-        let key = StackKey(self.by_content.len() as u32 + 1);
+        let key = promised.or_else(|| self.next_key())?;
         self.by_content.insert(stack.clone(), key);
         self.new.push((key, stack));
         Some(key)
+    }
+
+    fn next_key(&mut self) -> Option<StackKey> {
+        if self.keys >= STACKS_MAX {
+            self.left_out += 1;
+            return None;
+        }
+        self.keys += 1;
+        Some(StackKey(self.keys))
     }
 
     /// Those that are new since the last call.

@@ -132,18 +132,19 @@ impl Mark {
         function && file.rsplit('/').next() == Some(self.source) && frame["line"] == self.line
     }
 
+    fn is_right(&self, resource: &Value) -> bool {
+        self.part.frames(resource).iter().any(|frame| self.is_named_by(frame))
+    }
+
     /// How many of these name the line, how many name another.
     fn score(&self, resources: &[&Value]) -> (usize, usize) {
-        let (mut right, mut wrong) = (0, 0);
-        for resource in resources {
-            let frames = self.part.frames(resource);
-            match frames.iter().any(|frame| self.is_named_by(frame)) {
-                true => right += 1,
-                false if !frames.is_empty() => wrong += 1,
-                false => {}
-            }
-        }
-        (right, wrong)
+        let (right, others): (Vec<&Value>, Vec<&Value>) = resources.iter().partition(|it| self.is_right(it));
+        (right.len(), others.into_iter().filter(|it| !self.part.frames(it).is_empty()).count())
+    }
+
+    /// The first of these that doesn't name the line.
+    fn failed<'a>(&self, resources: &[&'a Value]) -> Option<&'a Value> {
+        resources.iter().copied().find(|it| !self.is_right(it))
     }
 }
 
@@ -236,7 +237,11 @@ impl Seen {
         assert!(leaks.len() >= CALLED_MIN / 2, "{title}: {} leaks began while it was watched", leaks.len());
         for mark in marks {
             let (right, wrong) = mark.score(&leaks);
-            assert!(wrong == 0 && is_nearly_all(right, &leaks), "{title}: {mark:?} {right}, {wrong}: {:#}", leaks[0]);
+            assert!(
+                wrong == 0 && is_nearly_all(right, &leaks),
+                "{title}: {mark:?} {right}, {wrong}: {:#?}",
+                mark.failed(&leaks)
+            );
         }
     }
 }
