@@ -66,9 +66,9 @@ impl Runtime for Python {
 
     fn weave(&mut self, process: &Process, raw: &RawStack, native: Vec<NativeFrame>) -> (Vec<Frame>, Option<String>) {
         let taken = Taken::parse(&raw.runtime).unwrap_or(Taken { flags: NO_THREAD, ..Taken::default() });
-        let python = self.frames(process, &taken);
+        let (python, lacks_tasks) = self.frames(process, &taken);
         let runs_python = native.iter().any(weave::is_evaluator);
-        let why = self.why_cut(&taken, runs_python);
+        let why = self.why_cut(&taken, runs_python).or_else(|| lacks_tasks.then(|| FIRST_OF_LOOP.to_owned()));
         (weave(python, native, &self.interpreter.path), why)
     }
 
@@ -88,8 +88,9 @@ impl Runtime for Python {
 }
 
 impl Python {
-    /// The frames that run, each task's followed by those that await it.
-    fn frames(&mut self, process: &Process, taken: &Taken) -> Vec<PythonFrame> {
+    /// The frames that run, each task's followed by those that await it; and whether those that await could not be taken. What
+    /// stands below is then the loop's own start, which is nobody's opener: it is left out.
+    fn frames(&mut self, process: &Process, taken: &Taken) -> (Vec<PythonFrame>, bool) {
         let mut frames: Vec<PythonFrame> = Vec::new();
         let mut awaiting = Some(&taken.awaiting);
         for running in &taken.running {
@@ -100,8 +101,11 @@ impl Python {
             }
             let ends_run = running.flags & RUN_ENDS != 0;
             frames.push(PythonFrame { frame: self.frame(process, *running, Via::Call), ends_run });
+            if running.flags & HANDLE == 0 && running.code == self.interpreter.places.handle_run {
+                return (frames, true);
+            }
         }
-        frames
+        (frames, false)
     }
 
     /// Puts the frames that await between the task that runs and the loop that runs it.
@@ -161,6 +165,10 @@ impl Python {
             .then(|| "the interpreter's state of this thread was not found".to_owned())
     }
 }
+
+/// The kernel's side takes tasks once it has been told which code runs them, and that is learned from a stack.
+const FIRST_OF_LOOP: &str =
+    "it was taken before asyncio's loop was known: the tasks that await what runs here are missing";
 
 /// True for the code by which asyncio's loop runs whatever is due: it has the task.
 fn is_handle_run(function: &str, file: &str) -> bool {

@@ -105,7 +105,7 @@ fn python_of(process: &Process) -> Python {
 fn rows(process: &Process, python: &mut Python, tid: u32) -> Vec<Row> {
     let taken = Taken::parse(&python.take(process, Thread { tid_inside: tid, fsbase: None }).unwrap()).unwrap();
     assert_eq!(taken.flags, 0, "{tid}");
-    let shown = python.frames(process, &taken).into_iter().filter_map(|python| python.frame);
+    let shown = python.frames(process, &taken).0.into_iter().filter_map(|python| python.frame);
     shown.map(row).collect()
 }
 
