@@ -68,7 +68,7 @@ impl Runtime for Python {
         let taken = Taken::parse(&raw.runtime).unwrap_or(Taken { flags: NO_THREAD, ..Taken::default() });
         let (python, lacks_tasks) = self.frames(process, &taken);
         let runs_python = native.iter().any(weave::is_evaluator);
-        let why = self.why_cut(&taken, runs_python).or_else(|| lacks_tasks.then(|| FIRST_OF_LOOP.to_owned()));
+        let why = self.why_cut(&taken, runs_python).or_else(|| lacks_tasks.then(|| LACKS_TASKS.to_owned()));
         (weave(python, native, &self.interpreter.path), why)
     }
 
@@ -167,7 +167,7 @@ impl Python {
 }
 
 /// The kernel's side takes tasks once it has been told which code runs them, and that is learned from a stack.
-const FIRST_OF_LOOP: &str =
+const LACKS_TASKS: &str =
     "it was taken before asyncio's loop was known: the tasks that await what runs here are missing";
 
 /// True for the code by which asyncio's loop runs whatever is due: it has the task.

@@ -46,7 +46,7 @@ impl Followed {
             let (_, tgid, raw) = records::stack(record).unwrap();
             let watched = self.targets.get_mut(tgid).unwrap();
             let (frames, why) = watched.runtime.as_mut().unwrap().weave(&watched.process, &raw, Vec::new());
-            assert_eq!(why, None);
+            assert!(why.is_none_or(|why| why == LACKS_TASKS));
             stacks.push((tgid, raw, Stack { frames, truncated: None }));
         }
         for (tgid, raw, stack) in &stacks {
@@ -87,8 +87,10 @@ fn tasks_that_await_what_runs_follow_it() {
         let source = fs::read_to_string(folder.path().join("främes.py")).unwrap();
         let line = |frame: &Frame| source.lines().nth(frame.line.unwrap() as usize - 1).unwrap();
         let (said, stacks) = followed.go_on();
-        // The first stack shows where the loop runs what is due.
-        assert_eq!(stacks[0].iter().cloned().map(row).collect::<Vec<_>>(), said[0].frames, "3.{minor}");
+        // The first stack shows where the loop runs what is due, and ends there: without its tasks it would name the loop's start.
+        let first: Vec<Row> = stacks[0].iter().cloned().map(row).collect();
+        assert!(said[0].frames.starts_with(&first), "3.{minor}: {first:#?}");
+        assert!(first.last().is_some_and(|(function, ..)| function.ends_with("_run")), "3.{minor}: {first:#?}");
         let (said, stacks) = followed.go_on();
         let [frames] = stacks.as_slice() else { panic!("3.{minor}: {stacks:#?}") };
         let (awaiting, running): (Vec<Frame>, Vec<Frame>) =
